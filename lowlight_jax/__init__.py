@@ -1,0 +1,1 @@
+"""Low-light image enhancement in JAX."""

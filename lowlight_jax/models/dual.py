@@ -1,0 +1,234 @@
+"""The progressive dual network: enhance coarse to fine, then denoise coarse to fine.
+
+Source: paper A, "Accelerated Dual Network Model for Low-Exposure Image Enhancement",
+sections 2.1.1 and 2.1.2, Table 1, formulas 1-4. Where the paper is silent the docstring
+says "chosen". Losses are in `lowlight_jax.losses`; padding in `lowlight_jax.ops`.
+Height and width must be multiples of `STRIDE`.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax import struct
+
+from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.types import Images
+
+STRIDE = 4  # two downsamplings
+
+
+@struct.dataclass
+class Enhanced:
+    """What the enhancement module returns, each `[b, h, w, 3]`.
+
+    Attributes:
+      pred: low / illumination, in [0, max_gain]; not clipped.
+      illumination: of the fine stage (of the coarse one, if that is all), in (0, 1].
+      coarse_pred: low / coarse_illumination.
+      coarse_illumination: of the coarse stage.
+    """
+
+    pred: Images
+    illumination: Images
+    coarse_pred: Images
+    coarse_illumination: Images
+
+
+@struct.dataclass
+class Denoised:
+    """What the denoising module returns, each `[b, h, w, 3]`.
+
+    Attributes:
+      pred: the input less the noise of both passes; not clipped.
+      noise: the sum of both passes, so that input = pred + noise.
+      coarse_pred: the input less the noise of the first pass.
+      coarse_noise: of the first pass.
+    """
+
+    pred: Images
+    noise: Images
+    coarse_pred: Images
+    coarse_noise: Images
+
+
+@struct.dataclass
+class DualOutput:
+    """What the dual network returns.
+
+    Attributes:
+      pred: `[b, h, w, 3]`, enhanced and denoised; not clipped.
+      enhanced: result of the enhancement module, the input of the denoising module.
+      denoised: result of the denoising module.
+    """
+
+    pred: Images
+    enhanced: Enhanced
+    denoised: Denoised
+
+
+class IlluminationStage(nn.Module):
+    """One stage of the enhancement module: image(s) in, illumination map out.
+
+    The coarse stage has 5 layers (a full-resolution convolution comes first), the fine
+    stage 4; Table 1.
+
+    chosen: the last layer x becomes max_gain ** -sigmoid(x), in [1 / max_gain, 1]. The
+    paper's ReLU would allow a division by 0; this is equally sensitive to every gain
+    and has no dead range.
+    """
+
+    layers: int = 5
+    max_gain: float = 32.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Images) -> Images:
+        if self.layers not in (4, 5):
+            raise ValueError(f"a stage has 4 or 5 layers, not {self.layers}")
+        if self.layers == 5:
+            x = nn.relu(Conv(16, name="conv_full", dtype=self.dtype)(x))
+        x = nn.relu(Conv(32, stride=2, name="conv_half", dtype=self.dtype)(x))
+        x = nn.relu(Conv(64, stride=2, name="conv_quarter", dtype=self.dtype)(x))
+        x = nn.relu(ConvTransposed(32, name="up_half", dtype=self.dtype)(x))
+        x = ConvTransposed(3, name="up_full", dtype=self.dtype)(x)
+        return jnp.exp(-jnp.log(self.max_gain) * nn.sigmoid(x.astype(jnp.float32)))
+
+
+class Enhancement(nn.Module):
+    """Estimates the illumination map coarse to fine and divides by it (Retinex).
+
+    Source: paper A, 2.1.1, formula 2: enhanced = low / illumination.
+
+    Attributes:
+      fine_layers: 4 (paper), 5 (ablation) or 0 (ablation: coarse stage only).
+      max_gain: the largest gain, 1 / the smallest illumination; chosen.
+      dtype: of the convolutions.
+    """
+
+    fine_layers: int = 4
+    max_gain: float = 32.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, low: Images) -> Enhanced:
+        coarse = IlluminationStage(5, self.max_gain, self.dtype, name="coarse")
+        coarse_illumination = coarse(low)
+        coarse_pred = low / coarse_illumination
+        if self.fine_layers == 0:
+            return Enhanced(
+                coarse_pred, coarse_illumination, coarse_pred, coarse_illumination
+            )
+        both = jnp.concatenate([low, coarse_pred], axis=-1)  # "splicing" in the paper
+        fine = IlluminationStage(
+            self.fine_layers, self.max_gain, self.dtype, name="fine"
+        )
+        illumination = fine(both)
+        return Enhanced(
+            low / illumination, illumination, coarse_pred, coarse_illumination
+        )
+
+
+class NoiseStage(nn.Module):
+    """One pass of the denoising module: image in, its additive noise out; Table 1."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, noisy: Images) -> Images:
+        x = nn.relu(Conv(16, name="conv_full", dtype=self.dtype)(noisy))
+        x = nn.relu(Conv(32, stride=2, name="conv_half", dtype=self.dtype)(x))
+        x = nn.relu(Conv(32, kernel_px=1, name="mix", dtype=self.dtype)(x))
+        x = nn.relu(ConvTransposed(16, name="up_full", dtype=self.dtype)(x))
+        # Small, so that an untrained module leaves the image almost as it is.
+        x = ConvTransposed(
+            3,
+            stride=1,
+            kernel_init=nn.initializers.normal(1e-3),
+            name="noise",
+            dtype=self.dtype,
+        )(x)
+        return x.astype(jnp.float32)
+
+
+class Denoising(nn.Module):
+    """Subtracts learnt noise twice, coarse to fine; paper A, 2.1.2.
+
+    Attributes:
+      share_stages: chosen: both passes have the same weights, since the paper counts 14
+        convolutional layers in all.
+      dtype: of the convolutions.
+    """
+
+    share_stages: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, noisy: Images) -> Denoised:
+        coarse = NoiseStage(self.dtype, name="coarse")
+        fine = coarse if self.share_stages else NoiseStage(self.dtype, name="fine")
+        coarse_noise = coarse(noisy)
+        coarse_pred = noisy - coarse_noise
+        noise = coarse_noise + fine(coarse_pred)
+        return Denoised(noisy - noise, noise, coarse_pred, coarse_noise)
+
+
+class DualNetwork(nn.Module):
+    """Both modules in line: low, enhanced, denoised.
+
+    `apply(..., method="enhance")` and `method="denoise"` run one module alone.
+
+    Attributes:
+      fine_layers, max_gain: see `Enhancement`.
+      share_stages: see `Denoising`.
+      dtype: of the convolutions; parameters and the rest are float32.
+    """
+
+    fine_layers: int = 4
+    max_gain: float = 32.0
+    share_stages: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self.enhancement = Enhancement(self.fine_layers, self.max_gain, self.dtype)
+        self.denoising = Denoising(self.share_stages, self.dtype)
+
+    def __call__(self, low: Images) -> DualOutput:
+        """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to `DualOutput`."""
+        enhanced = self.enhance(low)
+        denoised = self.denoise(enhanced.pred)
+        return DualOutput(denoised.pred, enhanced, denoised)
+
+    def enhance(self, low: Images) -> Enhanced:
+        """The enhancement module alone."""
+        _check_size(low)
+        return self.enhancement(low)
+
+    def denoise(self, noisy: Images) -> Denoised:
+        """The denoising module alone."""
+        _check_size(noisy)
+        return self.denoising(noisy)
+
+    @property
+    def stride(self) -> int:
+        return STRIDE
+
+    @property
+    def reach_px(self) -> int:
+        """How far an output pixel sees: the overlap that makes tiles exact."""
+        full, half, quarter = (3, 1, False), (3, 2, False), (3, 2, False)
+        up = (3, 2, True)
+        stages = [full, half, quarter, up, up]
+        if self.fine_layers:
+            stages += [full] * (self.fine_layers == 5) + [half, quarter, up, up]
+        noise = [full, half, (1, 1, False), up, full]
+        return output_pixel_reach(stages + 2 * noise)
+
+
+def _check_size(image: Images) -> None:
+    _, h, w, c = image.shape
+    if c != 3 or h % STRIDE or w % STRIDE:
+        raise ValueError(
+            f"the dual network takes [b, h, w, 3] with h and w multiples of {STRIDE}, "
+            f"not {image.shape}; lowlight_jax.ops.padding pads and crops"
+        )
+
+
