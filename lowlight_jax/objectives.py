@@ -1,0 +1,110 @@
+"""What each training phase minimises: `(params, batch, key) -> (loss, terms)`.
+
+A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
+synthesised here, on the device. Means over the batch, so that the mean over devices is
+the mean over the whole batch.
+Source: paper A, algorithm 1; SYSTEM section 5.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from lowlight_jax.losses.dual import (
+    DenoisingWeights,
+    EnhancementWeights,
+    denoising_loss,
+    enhancement_loss,
+    joint_loss,
+)
+from lowlight_jax.models.dual import DualNetwork
+from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose
+from lowlight_jax.train_step import Batch, Metrics, Objective, Params
+from lowlight_jax.types import Images, Scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class DualSettings:
+    """All that the three phases of the dual network can be told.
+
+    Attributes:
+      enhancement, denoising: weights of the losses.
+      exposure: of the synthetic dark side, where there is no real one.
+      identity_fraction: of the images whose dark side is replaced by the normal one, so
+        that a picture that is bright already is left as it is; chosen.
+      enhanced_fraction: phase "denoise": of the images whose noisy side is the
+        enhancement module's own output; the others get synthetic noise.
+      max_noise_u8: standard deviation of that synthetic noise, at most.
+    """
+
+    enhancement: EnhancementWeights = EnhancementWeights()
+    denoising: DenoisingWeights = DenoisingWeights()
+    exposure: Exposure = Exposure()
+    identity_fraction: float = 0.0
+    enhanced_fraction: float = 0.5
+    max_noise_u8: float = 40.0
+
+
+def _pick(key: jax.Array, fraction: float, a: Images, b: Images) -> Images:
+    """Each image from `a` with probability `fraction`, else from `b`."""
+    chosen = jax.random.bernoulli(key, fraction, (a.shape[0], 1, 1, 1))
+    return jnp.where(chosen, a, b)
+
+
+def _pairs(batch: Batch, key: jax.Array, settings: DualSettings):
+    """`(low, high)`, float32 in [0, 1]."""
+    key_dark, key_identity = jax.random.split(key)
+    high = batch["high"].astype(jnp.float32) / 255.0
+    if "low" in batch:
+        low = batch["low"].astype(jnp.float32) / 255.0
+    else:
+        low = underexpose(key_dark, high, settings.exposure)
+    if settings.identity_fraction:
+        low = _pick(key_identity, settings.identity_fraction, high, low)
+    return low, high
+
+
+def enhance_objective(
+    params: Params, batch: Batch, key: jax.Array, *, model: DualNetwork, settings
+) -> tuple[Scalar, Metrics]:
+    """Phase 1: the enhancement module on low/normal pairs, formula 5."""
+    low, high = _pairs(batch, key, settings)
+    enhanced = model.apply({"params": params}, low, method="enhance")
+    return enhancement_loss(enhanced, low, high, settings.enhancement)
+
+
+def denoise_objective(
+    params: Params, batch: Batch, key: jax.Array, *, model: DualNetwork, settings
+) -> tuple[Scalar, Metrics]:
+    """Phase 2: the denoising module on noisy/clean images, formula 6."""
+    key_pairs, key_noise, key_pick = jax.random.split(key, 3)
+    low, high = _pairs(batch, key_pairs, settings)
+    enhanced = model.apply({"params": params}, low, method="enhance").pred
+    noisy = add_noise(key_noise, high, settings.max_noise_u8)
+    noisy = _pick(key_pick, settings.enhanced_fraction, enhanced, noisy)
+    noisy = jax.lax.stop_gradient(noisy)  # the enhancement module stays as it is
+    denoised = model.apply({"params": params}, noisy, method="denoise")
+    return denoising_loss(denoised, noisy, high, settings.denoising)
+
+
+def joint_objective(
+    params: Params, batch: Batch, key: jax.Array, *, model: DualNetwork, settings
+) -> tuple[Scalar, Metrics]:
+    """Phase 3, chosen: both modules together; 0 steps where the paper is followed."""
+    low, high = _pairs(batch, key, settings)
+    output = model.apply({"params": params}, low)
+    return joint_loss(output, low, high, settings.enhancement, settings.denoising)
+
+
+OBJECTIVES = {
+    "enhance": enhance_objective,
+    "denoise": denoise_objective,
+    "joint": joint_objective,
+}
+
+
+def make_objective(phase: str, *, model: DualNetwork, settings) -> Objective:
+    """The objective of a phase, with the model and its settings bound."""
+    return partial(OBJECTIVES[phase], model=model, settings=settings)

@@ -1,0 +1,86 @@
+"""One pure training step, the same for every model, phase and parallel back end.
+
+No I/O and no config here: what is trained is said by `objective`, which only the
+parameters that it touches get a gradient from.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from lowlight_jax.types import Scalar
+
+Params = Any
+Batch = dict[str, jax.Array]
+Metrics = dict[str, Scalar]
+Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, Metrics]]
+
+
+@struct.dataclass
+class TrainState:
+    """All that training carries from step to step.
+
+    Attributes:
+      step: int32, steps done since the start of the first phase.
+      params: float32 parameters.
+      ema_params: their exponential moving average, the ones to evaluate and ship;
+        equal to `params` where averaging is off.
+      opt_state: of the optimizer of the current phase.
+      key: the run's PRNG key, never changed: each step folds its number into it.
+    """
+
+    step: jax.Array
+    params: Params
+    ema_params: Params
+    opt_state: optax.OptState
+    key: jax.Array
+
+
+def init_train_state(
+    key: jax.Array, params: Params, tx: optax.GradientTransformation
+) -> TrainState:
+    """State before step 0."""
+    ema_params = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.int32(0), params, ema_params, tx.init(params), key)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    objective: Objective,
+    tx: optax.GradientTransformation,
+    ema_decay: float = 0.0,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """One update.
+
+    Args:
+      state: of any step.
+      batch: arrays with the batch as first dimension (this device's part of it).
+      objective: `(params, batch, key) -> (loss, {name: term})`, means over the batch.
+      tx: the optimizer that made `state.opt_state`.
+      ema_decay: of the moving average; 0 switches it off.
+      axis_name: of the device axis to average over, None on one device.
+    Returns:
+      The next state, and `loss`, `grad_norm` and the objective's terms.
+    """
+    key = jax.random.fold_in(state.key, state.step)
+    if axis_name is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    (loss, terms), grads = jax.value_and_grad(objective, has_aux=True)(
+        state.params, batch, key
+    )
+    metrics = {"loss": loss, **terms}
+    if axis_name is not None:
+        grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+    metrics["grad_norm"] = optax.global_norm(grads)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = optax.incremental_update(params, state.ema_params, 1.0 - ema_decay)
+    next_state = TrainState(state.step + 1, params, ema_params, opt_state, state.key)
+    return next_state, metrics
