@@ -66,8 +66,12 @@ def srgb_to_lab(image: Rgb) -> Lab:
       image: `[..., 3]` sRGB in [0, 1].
     Returns:
       `[..., 3]`: L* in [0, 100], a* and b* about [-108, 99]; no unit.
+    Raises:
+      ValueError: not 3 channels.
     Source: CIE 15:2004; equal to `skimage.color.rgb2lab`.
     """
+    if image.shape[-1] != 3:
+        raise ValueError(f"Lab needs 3 channels, not {image.shape[-1]}")
     xyz = apply_matrix(XYZ_FROM_RGB / WHITE_D65[:, None], srgb_to_linear(image))
     root = jnp.cbrt(jnp.maximum(xyz, 0.008856))
     f = jnp.where(xyz > 0.008856, root, 7.787 * xyz + 16 / 116)

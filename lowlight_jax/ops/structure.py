@@ -115,4 +115,5 @@ def ms_ssim_terms(pred: Images, target: Images, scales: int) -> ScaleTerms:
 
 def weighted_product(terms: ScaleTerms, weights: jax.Array) -> Float[Array, " b"]:
     """Product over scales of terms ** weights, then the mean over channels."""
-    return jnp.mean(jnp.prod(terms**weights, axis=-1), axis=-1)
+    powers = terms ** weights.reshape(1, 1, -1)
+    return jnp.mean(jnp.prod(powers, axis=-1), axis=-1)
