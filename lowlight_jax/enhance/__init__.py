@@ -1,1 +1,170 @@
+"""Enhance one image of any size: `enhance(image)`; the command is in `__main__`.
 
+An image is cut into overlapping tiles of a few fixed shapes. The overlap is the
+network's reach, so tiles agree exactly with the whole image, memory does not grow with
+the image, and 100 sizes compile a handful of shapes.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lowlight_jax.ops.padding import reflected_window
+
+# Sides of the tiles in pixels, height and width, overlap included. An image takes the
+# shape that covers it with the fewest pixels.
+TILE_SHAPES = ((96, 96), (192, 192), (320, 320), (448, 648), (648, 448), (576, 576))
+
+
+def _reach(network) -> int:
+    """The network's reach, rounded up to its stride so that tiles stay in phase."""
+    return -(-network.reach_px // network.stride) * network.stride
+
+
+def choose_tile_shape(h: int, w: int, reach: int) -> tuple[int, int]:
+    """The shape of TILE_SHAPES that covers `[h, w]` with the fewest pixels in all."""
+
+    def pixels(shape):
+        tiles = (math.ceil(side / (tile - 2 * reach)) for side, tile in zip(
+            (h, w), shape, strict=True))
+        return math.prod(tiles) * math.prod(shape)
+
+    return min(TILE_SHAPES, key=pixels)
+
+
+def tile_origins(
+    h: int, w: int, tile: tuple[int, int], reach: int
+) -> Iterator[tuple[int, int]]:
+    """Top and left of the part of each tile that is kept, row by row."""
+    for top in range(0, h, tile[0] - 2 * reach):
+        for left in range(0, w, tile[1] - 2 * reach):
+            yield top, left
+
+
+class Enhancer:
+    """Weights loaded once, compiled once for each tile shape and kind of pixel.
+
+    Args:
+      model: name of weights that ship with the package.
+      checkpoint: instead, the workdir of a training or a `.safetensors` file.
+    Raises:
+      WeightsError: there are no such weights.
+    """
+
+    def __init__(self, model: str = "dual", checkpoint: str | None = None):
+        from lowlight_jax import weights
+
+        if checkpoint is None:
+            network, params = weights.load_shipped(model)
+        else:
+            network, params = weights.load_checkpoint(checkpoint)
+        self._bind(network, params)
+
+    @classmethod
+    def from_params(cls, network, params) -> "Enhancer":
+        """An enhancer of a network in memory."""
+        enhancer = cls.__new__(cls)
+        enhancer._bind(network, params)
+        return enhancer
+
+    def _bind(self, network, params) -> None:
+        self._reach = _reach(network)
+        self._params = params
+        self._run = _compiled(network)
+
+    def __call__(
+        self, image: np.ndarray, *, strength: float = 1.0, denoise: bool = True
+    ) -> np.ndarray:
+        """The enhanced image, of the same shape and dtype.
+
+        Args:
+          image: `[h, w, c]` or `[b, h, w, c]`, c = 3 (RGB) or 1 (gray), sRGB: uint8,
+            uint16 (full range), or floating point in [0, 1].
+          strength: 0 (the image itself) to 1 (the network's result); in between, the
+            two are mixed.
+          denoise: False stops after the enhancement module.
+        Raises:
+          ValueError: shape, dtype or strength is none of these.
+        """
+        image = np.asarray(image)
+        _check(image, strength)
+        if image.ndim == 4:
+            results = [self(one, strength=strength, denoise=denoise) for one in image]
+            return np.stack(results) if results else image.copy()
+        h, w = image.shape[:2]
+        out = np.empty_like(image)
+        if not out.size:
+            return out
+        reach, tile = self._reach, choose_tile_shape(h, w, self._reach)
+        for top, left in tile_origins(h, w, tile, reach):
+            window = reflected_window(image, top - reach, left - reach, *tile)
+            result = self._run(self._params, window, np.float32(strength), denoise)
+            kept = out[top : top + tile[0] - 2 * reach, left : left + tile[1] - 2 * reach]
+            kept[...] = np.asarray(result)[
+                reach : reach + kept.shape[0], reach : reach + kept.shape[1]
+            ]
+        return out
+
+
+def _check(image: np.ndarray, strength: float) -> None:
+    kinds = (np.uint8, np.uint16, np.floating)
+    if not any(np.issubdtype(image.dtype, kind) for kind in kinds):
+        raise ValueError(
+            f"image has dtype {image.dtype}; expected uint8, uint16 or floating point"
+        )
+    if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"image has shape {image.shape}; expected [h, w, c] or [b, h, w, c] with "
+            "c = 3 or 1"
+        )
+    if not 0.0 <= strength <= 1.0:
+        raise ValueError(f"strength is {strength}; expected 0 to 1")
+
+
+@functools.cache
+def _compiled(network):
+    """One jitted function for each network, shared by all its enhancers."""
+    import jax
+    import jax.numpy as jnp
+
+    @functools.partial(jax.jit, static_argnums=3)
+    def run(params, window, strength, denoise):
+        integer = jnp.issubdtype(window.dtype, jnp.integer)
+        full = jnp.iinfo(window.dtype).max if integer else 1
+        given = window[None].astype(jnp.float32) / full
+        low = jnp.broadcast_to(given, (*given.shape[:-1], 3))
+        pred = network.apply({"params": params}, low, method="enhance").pred
+        if denoise:
+            pred = network.apply({"params": params}, pred, method="denoise").pred
+        if given.shape[-1] == 1:
+            pred = pred.mean(-1, keepdims=True)
+        # Clip, then mix, then round: nothing wraps, and strength 0 is the image itself.
+        mixed = given + strength * (jnp.clip(pred, 0.0, 1.0) - given)
+        if integer:
+            mixed = jnp.round(mixed * full)
+        return mixed[0].astype(window.dtype)
+
+    return run
+
+
+@functools.cache
+def _enhancer(model: str, checkpoint: str | None) -> Enhancer:
+    return Enhancer(model, checkpoint)
+
+
+def enhance(
+    image: np.ndarray,
+    *,
+    model: str = "dual",
+    checkpoint: str | None = None,
+    strength: float = 1.0,
+    denoise: bool = True,
+) -> np.ndarray:
+    """Enhances a dark image: see `Enhancer` and `Enhancer.__call__`.
+
+    Weights are loaded at the first call and kept.
+    """
+    enhancer = _enhancer(model, checkpoint)
+    return enhancer(image, strength=strength, denoise=denoise)

@@ -93,4 +93,3 @@ def add_noise(key: jax.Array, image: Images, max_sigma_u8: float) -> Images:
     coarse = blurred / 3.0  # sum of 9 of variance 1: standard deviation 3
     mixed = (1 - grain) * white + grain * coarse
     return image + sigma * mixed / jnp.sqrt((1 - grain) ** 2 + grain**2)
-

@@ -1,0 +1,26 @@
+"""The weights `dual` that ship: paper A's network on LOL-v1's training pairs.
+
+    python -m lowlight_jax.main --config=configs/dual_lol.py --config.data.root=DIR
+
+DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. Beyond the
+paper, because validation by scene says so: a third phase trains both modules together,
+pixel and colour terms, and the average of the parameters is what ships.
+"""
+
+from lowlight_jax.config import apply_variant, base_config
+
+
+def get_config(arg: str = ""):
+    c = apply_variant(base_config(), arg)
+    c.phases.enhance.steps = 3000
+    c.phases.denoise.steps = 2000
+    c.phases.joint.steps = 20000
+    c.phases.joint.learning_rate = 1e-3
+    c.optimizer.warmup_steps = 200
+    c.optimizer.ema_decay = 0.999
+    c.enhanced_fraction = 0.7
+    c.identity_fraction = 0.05
+    c.log_every_steps = 100
+    c.evaluate_every_steps = 1000
+    c.checkpoint_every_steps = 1000
+    return c

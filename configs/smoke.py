@@ -1,0 +1,21 @@
+"""The whole job in well under a minute, to see that everything runs.
+
+    python -m lowlight_jax.main --config=configs/smoke.py
+
+Hardware: 1 CPU core. The result is not worth looking at.
+"""
+
+from lowlight_jax.config import apply_variant, base_config
+
+
+def get_config(arg: str = ""):
+    c = apply_variant(base_config(), arg)
+    c.data.crop_px = 48
+    c.data.batch_size = 4
+    for name in c.phases:
+        c.phases[name].steps = 20
+    c.log_every_steps = 5
+    c.checkpoint_every_steps = 15
+    c.optimizer.warmup_steps = 5
+    c.grid_images = 1
+    return c

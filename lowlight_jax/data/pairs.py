@@ -1,0 +1,255 @@
+"""Pairs of dark and normal photographs from folders: found, checked, built, split.
+
+A folder of pairs goes through a tensorflow-datasets builder once (array_record files in
+the cache, no TensorFlow), so that every later run, on every host, reads the same
+records. Everything wrong with the folder is reported together, before that.
+Not here: cropping, batching (`pipeline`), synthetic pairs (`embedded`, `ops.degrade`).
+"""
+
+import csv
+import dataclasses
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.progress import track
+
+from lowlight_jax.image_files import ImageFileError, find_images, image_size, read_rgb8
+
+if TYPE_CHECKING:
+    from lowlight_jax.data.records import Records
+
+LOL_PARTS = {"train": "our485", "test": "eval15"}  # of Wei et al., BMVC 2018
+
+
+class PairsError(ValueError):
+    """The folder is not a set of pairs; the message lists every problem found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PairFile:
+    """One pair on disk: its name (stem), scene and the two files."""
+
+    name: str
+    scene: str
+    low: Path
+    high: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One decoded pair; `low` and `high` are uint8 `[h, w, 3]` of the same size."""
+
+    name: str
+    scene: str
+    low: np.ndarray
+    high: np.ndarray
+
+
+def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
+    """Matches `folder/low` with `folder/high` by file name without suffix.
+
+    Scenes come from `folder/pairs.csv` (columns file, scene), where there is one; else
+    every pair is a scene of its own.
+
+    Returns:
+      The pairs in order of name, and one line per problem: unmatched or doubly matched
+      names, unreadable headers, differing sizes.
+    Raises:
+      PairsError: `low` or `high` is missing or empty.
+    """
+    folder = Path(folder)
+    sides = {}
+    problems = []
+    for side in ("low", "high"):
+        if not (folder / side).is_dir():
+            raise PairsError(
+                f"{folder} has no folder '{side}'; expected low/ and high/ with images "
+                "of the same names, or LOL's our485/ and eval15/ with these inside"
+            )
+        files = find_images(folder / side)
+        if not files:
+            raise PairsError(f"{folder / side} holds no images")
+        names = [str(f.relative_to(folder / side).with_suffix("")) for f in files]
+        for name, count in Counter(names).items():
+            if count > 1:
+                problems.append(f"{side}/{name}: {count} files of this name")
+        sides[side] = dict(zip(names, files, strict=True))
+    low, high = sides["low"], sides["high"]
+    problems += [f"low/{name}: not in high/" for name in sorted(low.keys() - high)]
+    problems += [f"high/{name}: not in low/" for name in sorted(high.keys() - low)]
+    scenes = _read_scenes(folder / "pairs.csv")
+    pairs = []
+    for name in sorted(low.keys() & high, key=natural_order):
+        try:
+            sizes = image_size(low[name]), image_size(high[name])
+        except ImageFileError as error:
+            problems.append(str(error))
+            continue
+        if sizes[0] != sizes[1]:
+            (h, w), (h2, w2) = sizes
+            problems.append(f"{name}: low is {w}x{h} px, high is {w2}x{h2} px")
+            continue
+        pairs.append(PairFile(name, scenes.get(name, name), low[name], high[name]))
+    return pairs, problems
+
+
+def natural_order(name: str) -> tuple:
+    """Sort key that puts 2 before 10, and numbers before words."""
+    return (not name.isdigit(), len(name) if name.isdigit() else 0, name)
+
+
+def _read_scenes(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"file", "scene"} <= rows[0].keys():
+        raise PairsError(f"{path} has no columns 'file' and 'scene'")
+    return {str(Path(row["file"]).with_suffix("")): row["scene"] for row in rows}
+
+
+def is_lol_layout(root: str | Path) -> bool:
+    """Whether `root` holds `our485/` (and `eval15/`), as LOL is distributed."""
+    return (Path(root) / LOL_PARTS["train"]).is_dir()
+
+
+def split_by_scene(
+    scenes: Sequence[str], every: int
+) -> tuple[list[int], list[int]]:
+    """Indices for training and for validation; a scene is never in both.
+
+    Scenes that are numbers go to validation where `scene % every == 0`; others by their
+    order, each `every`-th one. `every` = 0 keeps everything for training.
+    """
+    if not every:
+        return list(range(len(scenes))), []
+    distinct = sorted(set(scenes), key=natural_order)
+    if all(scene.isdigit() for scene in distinct):
+        held_out = {scene for scene in distinct if int(scene) % every == 0}
+    else:
+        held_out = set(distinct[::every])
+    validation = [i for i, scene in enumerate(scenes) if scene in held_out]
+    training = [i for i, scene in enumerate(scenes) if scene not in held_out]
+    return training, validation
+
+
+def _fingerprint(pairs: Sequence[PairFile]) -> str:
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for path in (pair.low, pair.high):
+            stat = path.stat()
+            line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{pair.scene}\n"
+            digest.update(line.encode())
+    return digest.hexdigest()[:16]
+
+
+def default_cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/lowlight_jax`, by default `~/.cache/lowlight_jax`."""
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "lowlight_jax"
+
+
+def load_pairs(
+    folder: str | Path, *, cache_dir: str | Path = "", bad_pairs: str = "error"
+) -> "Records":
+    """All pairs of a folder with `low/` and `high/`, as `data.records.Records`.
+
+    The first call decodes every file and writes the records; later calls read them.
+
+    Args:
+      folder: see `find_pairs`.
+      cache_dir: where the records live; "" is `default_cache_dir()`.
+      bad_pairs: "error" or "skip".
+    Raises:
+      PairsError: anything is wrong and `bad_pairs` is "error", or nothing is left.
+    """
+    from lowlight_jax.data import records  # imports tensorflow-datasets
+
+    files, problems = find_pairs(folder)
+    prepared = Path(cache_dir or default_cache_dir()) / "pairs" / _fingerprint(files)
+    if records.exist(prepared):
+        _report(folder, problems, bad_pairs)
+        return records.read(prepared)
+    pairs, unreadable = [], []
+    for file in track(files, "Decoding pairs", transient=True):
+        try:
+            low, high = read_rgb8(file.low), read_rgb8(file.high)
+        except ImageFileError as error:
+            unreadable.append(str(error))
+        else:
+            pairs.append(Pair(file.name, file.scene, low, high))
+    _report(folder, problems + unreadable, bad_pairs)
+    if not pairs:
+        raise PairsError(f"{folder} holds no usable pair")
+    records.write(prepared, pairs)
+    return records.read(prepared)
+
+
+def load_split(
+    root: str | Path,
+    split: str,
+    *,
+    validation_every: int,
+    cache_dir: str | Path = "",
+    bad_pairs: str = "error",
+    memory_gib: float = 4.0,
+) -> Sequence[Pair]:
+    """Pairs of a folder: "train", "validation", "all", or LOL's own "test".
+
+    Args:
+      root: LOL as it is distributed, or a folder with `low/` and `high/`.
+      split: which part; see `split_by_scene` for "train" and "validation".
+      validation_every: see `split_by_scene`.
+      cache_dir, bad_pairs: see `load_pairs`.
+      memory_gib: sets up to this size are decoded once, larger ones at each access.
+    Raises:
+      PairsError: the folder is not what it should be, or the split is empty.
+    """
+    folder = Path(root)
+    if is_lol_layout(root):
+        folder = folder / LOL_PARTS["test" if split == "test" else "train"]
+    elif split == "test":
+        raise PairsError(
+            f"{root} has no our485/ and eval15/; only LOL's own layout has a test part"
+        )
+    records = load_pairs(folder, cache_dir=cache_dir, bad_pairs=bad_pairs)
+    chosen = range(len(records))
+    if split in ("train", "validation"):
+        training, validation = split_by_scene(records.scenes, validation_every)
+        chosen = training if split == "train" else validation
+    if not chosen:
+        raise PairsError(f"the {split} part of {root} is empty")
+    pairs = _Subset(records, chosen)
+    gib = len(pairs) * (pairs[0].low.nbytes + pairs[0].high.nbytes) / 2**30
+    return list(pairs) if gib <= memory_gib else pairs
+
+
+class _Subset(Sequence[Pair]):
+    """Some of the records, decoded at each access."""
+
+    def __init__(self, records: Sequence[Pair], indices: Sequence[int]):
+        self._records, self._indices = records, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self._records[self._indices[index]]
+
+
+def _report(folder: str | Path, problems: Sequence[str], bad_pairs: str) -> None:
+    if not problems:
+        return
+    listing = "".join(f"\n  {problem}" for problem in problems)
+    summary = f"{folder}: {len(problems)} problem(s) with the pairs:{listing}"
+    if bad_pairs == "error":
+        raise PairsError(
+            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
+        )
+    print(f"{summary}\nSkipped, as asked.")

@@ -1,0 +1,74 @@
+"""Batches of augmented crops, as a pure function of seed and batch number.
+
+Batch n of a seed is the same whatever was read before it, so resuming at step n is
+starting at n. Crops stay uint8 until they are on the device.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+Views = dict[str, np.ndarray]  # uint8 `[h, w, 3]` of one scene, all of the same size
+
+
+class RandomCrop(grain.transforms.RandomMap):
+    """The same random crop, flip and quarter turns for all views of a scene.
+
+    Images smaller than the crop are reflected at their borders first.
+    """
+
+    def __init__(self, crop_px: int):
+        self._crop_px = crop_px
+
+    def random_map(self, views: Views, rng: np.random.Generator) -> Views:
+        h, w = next(iter(views.values())).shape[:2]
+        top = rng.integers(max(h - self._crop_px, 0) + 1)
+        left = rng.integers(max(w - self._crop_px, 0) + 1)
+        turns, flip = rng.integers(4), rng.integers(2)
+
+        def crop(image):
+            image = image[top : top + self._crop_px, left : left + self._crop_px]
+            missing = [(0, self._crop_px - side) for side in image.shape[:2]]
+            if any(after for _, after in missing):
+                image = np.pad(image, (*missing, (0, 0)), mode="symmetric")
+            image = np.rot90(image, turns)
+            return np.ascontiguousarray(image[:, ::-1] if flip else image)
+
+        return {name: crop(image) for name, image in views.items()}
+
+
+def make_batches(
+    scenes: Sequence[Views],
+    *,
+    seed: int,
+    crop_px: int,
+    batch_size: int,
+    first_batch: int = 0,
+    host_index: int = 0,
+    host_count: int = 1,
+    threads: int = 2,
+) -> Iterator[Views]:
+    """Endless batches, uint8 `[batch_size, crop_px, crop_px, 3]` by name of the view.
+
+    Args:
+      scenes: random access to the images.
+      seed: of order and augmentation.
+      crop_px: side of the square crops.
+      batch_size: of this host.
+      first_batch: number of the first batch to return: the step to resume at.
+      host_index, host_count: this host reads every `host_count`-th scene, shuffled.
+      threads: that read ahead.
+    """
+    batches = (
+        grain.MapDataset.source(scenes)
+        .seed(seed)[host_index::host_count]
+        .shuffle()
+        .repeat(None)
+        .random_map(RandomCrop(crop_px))
+        .batch(batch_size, drop_remainder=True)
+    )
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    iterator = iter(batches.to_iter_dataset(options))
+    iterator.set_state({"next_index": first_batch})
+    return iterator

@@ -1,0 +1,139 @@
+"""What a training says of itself: metrics.jsonl, the progress line, divergence."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or gradient is no longer finite; one plain sentence."""
+
+
+def check_finite(phase: str, step: int, metrics: dict[str, float]) -> None:
+    """Raises TrainingDiverged, naming the phase, the step and what is not finite."""
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise TrainingDiverged(
+            f"training diverged in phase {phase!r} at step {step}: "
+            f"{', '.join(bad)} not finite; the last checkpoint is kept. Lower "
+            f"--config.phases.{phase}.learning_rate, or set --config.optimizer.clip_norm"
+        )
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one JSON object a line, with phase and step.
+
+    Args:
+      path: of the file.
+      last_step: rows of later steps, left by a run that was cut off behind its last
+        checkpoint, are dropped: they will be written again.
+    """
+
+    def __init__(self, path: Path, last_step: int):
+        self._path = path
+        if not path.exists():
+            return
+        kept = [
+            line
+            for line in path.read_text().splitlines(keepends=True)
+            if line.endswith("\n") and json.loads(line)["step"] <= last_step
+        ]
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text("".join(kept))
+        unfinished.replace(path)
+
+    def write(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """Appends a row."""
+        row = {"phase": phase, "step": step, **values}
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class ProgressLine:
+    """Phase, step, loss, images/s, share of time spent waiting for data, ETA.
+
+    A bar on a terminal; elsewhere a line each time `log` is called.
+
+    Args:
+      batch_size: images per step.
+      done, total: steps of the whole run, those done before and all.
+    """
+
+    def __init__(self, batch_size: int, done: int, total: int):
+        self._console = Console(stderr=True)
+        self._batch_size = batch_size
+        self._total = total
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[line]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, completed=done, line="")
+        self._steps = 0
+        self._busy_s = self._waiting_s = 0.0
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._bar.stop()
+
+    def count(self, busy_s: float, waiting_s: float) -> None:
+        """One step that took `busy_s`, of which `waiting_s` were waiting for data."""
+        self._steps += 1
+        self._busy_s += busy_s
+        self._waiting_s += waiting_s
+        self._bar.advance(self._task)
+
+    def compiled(self, phase: str, seconds: float) -> None:
+        """The first step of a phase, most of it compilation."""
+        self._console.print(f"{phase}: first step after {seconds:.1f} s")
+        self._bar.advance(self._task)
+
+    def note(self, phase: str, step: int, scores: dict[str, float]) -> None:
+        """Scores of an evaluation."""
+        text = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self._console.print(f"{phase} step {step}: {text}")
+
+    def log(self, phase: str, step: int, loss: float) -> float:
+        """Shows the state of the run; returns images per second since the last time."""
+        seconds = max(self._busy_s, 1e-9)
+        rate = self._steps * self._batch_size / seconds
+        eta_s = (self._total - step) * seconds / max(self._steps, 1)
+        line = (
+            f"step {step}/{self._total} loss {loss:.4f} {rate:.0f} images/s "
+            f"data {self._waiting_s / seconds:.0%} eta {_duration(eta_s)}"
+        )
+        self._bar.update(self._task, description=phase, line=line)
+        if self._bar.disable:
+            self._console.print(f"{phase} {line}", soft_wrap=True)
+        self._steps = 0
+        self._busy_s = self._waiting_s = 0.0
+        return rate
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
+
+
+class Stopwatch:
+    """Seconds since it was last read."""
+
+    def __init__(self):
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        return seconds

@@ -1,0 +1,287 @@
+"""Training from config to shipped weights: data, phases, the loop, the last table.
+
+`train_and_evaluate` is a script; everything that it calls is a library.
+"""
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from lowlight_jax import evaluate, parallel, telemetry, weights
+from lowlight_jax.checkpoint import Checkpoints
+from lowlight_jax.config import validate
+from lowlight_jax.data.pairs import Pair, load_split
+from lowlight_jax.data.pipeline import Views, make_batches
+from lowlight_jax.enhance import Enhancer
+from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
+from lowlight_jax.models import make_model
+from lowlight_jax.objectives import OBJECTIVES, DualSettings, make_objective
+from lowlight_jax.ops.degrade import Exposure, underexpose
+from lowlight_jax.optimizer import make_optimizer, make_schedule
+from lowlight_jax.picture_grid import save_picture_grid
+from lowlight_jax.train_step import TrainState, init_train_state, train_step
+
+_EVALUATION_STOPS = (2.0, 3.0)  # under-exposure of the embedded evaluation pictures
+
+
+def load_data(config: ConfigDict) -> tuple[Sequence[Views], Sequence[Pair]]:
+    """Training scenes (views by name) and evaluation pairs.
+
+    Raises:
+      PairsError: the folder is not what it should be; all problems are listed.
+    """
+    data = config.data
+    if not data.root:
+        return _embedded_data(config)
+    load = partial(
+        load_split,
+        data.root,
+        validation_every=data.validation_every,
+        cache_dir=data.cache_dir,
+        bad_pairs=data.bad_pairs,
+        memory_gib=data.memory_gib,
+    )
+    training = load("train")
+    held_out = load("validation") if data.validation_every else ()
+    print(f"{data.root}: {len(training)} pairs to train on, {len(held_out)} held out")
+    return _PairViews(training), held_out
+
+
+class _PairViews(Sequence[Views]):
+    """Pairs as the pipeline wants them."""
+
+    def __init__(self, pairs: Sequence[Pair]):
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Views:
+        pair = self._pairs[index]
+        return {"low": pair.low, "high": pair.high}
+
+
+def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
+    from lowlight_jax.data import embedded
+
+    photographs = embedded.load_photographs(embedded.TRAINING)
+    pairs = []
+    for name in embedded.EVALUATION:
+        (high,) = embedded.load_photographs((name,))
+        for stops in _EVALUATION_STOPS:
+            ranges = config.synthetic.to_dict() | {"min_stops": stops, "max_stops": stops}
+            fixed = Exposure(**ranges)
+            low = underexpose(jax.random.key(0), jnp.float32(high)[None] / 255, fixed)
+            low = np.asarray(jnp.round(low[0] * 255), np.uint8)
+            pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
+    return [{"high": photograph} for photograph in photographs], pairs
+
+
+def make_settings(config: ConfigDict) -> DualSettings:
+    """The phases' settings as plain dataclasses."""
+    return DualSettings(
+        enhancement=EnhancementWeights(**config.loss.enhancement),
+        denoising=DenoisingWeights(**config.loss.denoising),
+        exposure=Exposure(**config.synthetic),
+        identity_fraction=config.identity_fraction,
+        enhanced_fraction=config.enhanced_fraction,
+        max_noise_u8=config.max_noise_u8,
+    )
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
+    """Runs every phase from wherever the workdir stands, then evaluates.
+
+    Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors,
+    scores.json and results.png.
+
+    Args:
+      config: see `lowlight_jax.config`.
+      workdir: made where it does not exist; a run that was cut off there goes on.
+    Raises:
+      ConfigError, PairsError, CheckpointError, TrainingDiverged: one plain message.
+    """
+    validate(config)
+    backend = parallel.choose_backend(config.parallel, config.data.batch_size)
+    scenes, pairs = load_data(config)
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    model_config = config.model.to_dict()
+    network = make_model(**model_config)
+    settings = make_settings(config)
+
+    params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
+    side = 8 * network.stride
+    params = network.init(params_key, jnp.zeros((1, side, side, 3)))["params"]
+    # In the order of OBJECTIVES: a ConfigDict sorts its keys by the alphabet.
+    phases = [(n, config.phases[n]) for n in OBJECTIVES if config.phases[n].steps]
+    total = sum(phase.steps for _, phase in phases)
+    optimizers = {name: _make_optimizer(config, phase) for name, phase in phases}
+    state = init_train_state(steps_key, params, next(iter(optimizers.values())))
+
+    checkpoints = Checkpoints(workdir)
+    state = checkpoints.restore_latest(state, model_config) or state
+    step = int(state.step)
+    if step:
+        print(f"resuming at step {step} of {total} from {workdir}")
+    _write_config(workdir, config)
+    rows = telemetry.MetricsFile(workdir / "metrics.jsonl", last_step=step)
+
+    with telemetry.ProgressLine(config.data.batch_size, step, total) as progress:
+        start = 0  # of the phase
+        for number, (name, phase) in enumerate(phases):
+            stop = start + phase.steps
+            if step == start:  # a phase starts from the averaged parameters
+                averaged = jax.tree.map(jnp.copy, state.ema_params)
+                opt_state = optimizers[name].init(averaged)
+                state = state.replace(params=averaged, opt_state=opt_state)
+            batches = make_batches(
+                scenes,
+                seed=config.seed + number,
+                crop_px=config.data.crop_px,
+                batch_size=config.data.batch_size,
+                first_batch=max(0, step - start),
+                threads=config.data.threads,
+            )
+            objective = make_objective(name, model=network, settings=settings)
+            run_step = parallel.compile_step(
+                partial(
+                    train_step,
+                    objective=objective,
+                    tx=optimizers[name],
+                    ema_decay=config.optimizer.ema_decay,
+                ),
+                backend,
+            )
+            clock = telemetry.Stopwatch()
+            before = None  # metrics of the step before, not yet looked at
+            while step < stop:
+                batch = parallel.place(next(batches), backend)
+                waiting_s = clock.lap()
+                state, metrics = run_step(state, batch)
+                step += 1
+                # Looking at the step before this one keeps the device busy meanwhile.
+                if before is not None:
+                    telemetry.check_finite(name, step - 1, jax.device_get(before))
+                before = metrics
+                busy_s = clock.lap()
+                if step - start == 1:  # compilation, not a rate to go by
+                    progress.compiled(name, busy_s)
+                else:
+                    progress.count(waiting_s + busy_s, waiting_s)
+                if step % config.log_every_steps == 0 or step == stop:
+                    values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                    telemetry.check_finite(name, step, values)
+                    rows.write(name, step, values)
+                    progress.log(name, step, values["loss"])
+                every = config.evaluate_every_steps
+                if pairs and every and step % every == 0:
+                    scores = _validation_scores(network, state.ema_params, pairs)
+                    rows.write(name, step, scores)
+                    progress.note(name, step, scores)
+                if step % config.checkpoint_every_steps == 0 or step == stop:
+                    telemetry.check_finite(name, step, jax.device_get(metrics))
+                    checkpoints.save(state, {"phase": name, "model": model_config})
+                    weights.save_weights(
+                        workdir / weights.WORKDIR_FILE,
+                        state.ema_params,
+                        model=model_config,
+                        about={"steps": str(step), "commit": _commit()},
+                    )
+                clock.lap()  # evaluating and saving are not part of the step
+            start = stop
+    checkpoints.close()
+    if pairs:
+        _final_evaluation(network, state.ema_params, pairs, workdir, config.grid_images)
+    return state
+
+
+def _make_optimizer(config: ConfigDict, phase: ConfigDict):
+    schedule = make_schedule(
+        config.optimizer.schedule,
+        peak=phase.learning_rate,
+        steps=phase.steps,
+        warmup_steps=min(config.optimizer.warmup_steps, phase.steps),
+        final_fraction=config.optimizer.final_fraction,
+    )
+    return make_optimizer(
+        schedule,
+        name=config.optimizer.name,
+        decay=config.optimizer.decay,
+        clip_norm=config.optimizer.clip_norm,
+    )
+
+
+def _commit() -> str:
+    """The git commit of the source, "unknown" outside a checkout."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+def _write_config(workdir: Path, config: ConfigDict) -> None:
+    packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    record = {
+        "config": config.to_dict(),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "devices": [str(device) for device in jax.devices()],
+    }
+    (workdir / "config.json").write_text(json.dumps(record, indent=1))
+
+
+def _validation_scores(network, params, pairs: Sequence[Pair]) -> dict[str, float]:
+    methods = evaluate.network_methods(Enhancer.from_params(network, params))
+    scores = evaluate.means(evaluate.score_methods(methods, pairs, quiet=True))
+    full, enhanced = (scores[name] for name in reversed(list(methods)))
+    return {
+        "psnr_rgb": full["PSNR"],
+        "ssim_rgb": full["SSIM"],
+        "psnr_rgb_enhanced": enhanced["PSNR"],
+        "ssim_rgb_enhanced": enhanced["SSIM"],
+        "saturation": full["saturation"],
+        "ciede2000": full["CIEDE2000"],
+    }
+
+
+def _final_evaluation(
+    network, params, pairs: Sequence[Pair], workdir: Path, grid_images: int
+) -> None:
+    """The table, the scores of every image, the grid, and what to do next."""
+    enhancer = Enhancer.from_params(network, params)
+    methods = evaluate.classical_methods() | evaluate.network_methods(enhancer)
+    scores = evaluate.score_methods(methods, pairs)
+    evaluate.print_table(f"{len(pairs)} pairs held out of training", scores)
+    evaluate.write_report(workdir / "scores.json", pairs, scores)
+    shown = [pairs[i] for i in range(0, len(pairs), -(-len(pairs) // grid_images))]
+    grid = workdir / "results.png"
+    save_picture_grid(
+        grid,
+        [
+            {name: method(pair.low) for name, method in methods.items()}
+            | {"truth": pair.high}
+            for pair in shown
+        ],
+    )
+    print(f"pictures: {grid}")
+    print("your own photo:")
+    print(
+        f"  python -m lowlight_jax.enhance PHOTO --output OUT.png --checkpoint {workdir}"
+    )

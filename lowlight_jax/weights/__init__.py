@@ -1,0 +1,127 @@
+"""Trained weights as safetensors files: the ones that ship, and those of a workdir.
+
+A file carries the parameters under their Flax paths ("enhancement/coarse/...") and, in
+its header, the model's name and fields, so that it says itself what network it is for.
+No pickle is ever loaded.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from lowlight_jax.models import make_model
+
+SHIPPED = Path(__file__).parent
+WORKDIR_FILE = "weights.safetensors"  # what training leaves in its workdir
+
+
+class WeightsError(ValueError):
+    """There are no such weights, or they do not fit; one plain sentence."""
+
+
+def shipped_names() -> list[str]:
+    """Names that `load_shipped` knows."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def save_weights(
+    path: str | Path, params: Any, *, model: Mapping[str, Any], about: Mapping[str, str]
+) -> None:
+    """Writes a file under a temporary name, then renames it.
+
+    Args:
+      path: of the file.
+      params: nested dict of float32 arrays.
+      model: `name` and fields of the network, as for `make_model`.
+      about: anything to be said of the weights, e.g. steps and commit.
+    """
+    path = Path(path)
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    tensors = {name: np.asarray(value, np.float32) for name, value in flat.items()}
+    header = {"model": json.dumps(dict(model)), **about}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        safetensors.numpy.save_file(tensors, unfinished, header)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
+    """The network of a file and its parameters.
+
+    Raises:
+      WeightsError: not a file of ours, or parameters missing, left over or of another
+        shape than the network's.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}
+        fields = json.loads(header["model"])
+        network = make_model(**fields)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as e:
+        raise WeightsError(
+            f"{path} is not a weights file of lowlight_jax ({e}); expected one written "
+            "by training or by save_weights"
+        ) from e
+    _check_shapes(path, network, flat)
+    params = {name: jnp.asarray(value) for name, value in flat.items()}
+    return network, flax.traverse_util.unflatten_dict(params, sep="/")
+
+
+def _check_shapes(path, network: nn.Module, flat: Mapping[str, np.ndarray]) -> None:
+    side = 8 * network.stride
+    expected = jax.eval_shape(
+        network.init, jax.random.key(0), jnp.zeros((1, side, side, 3))
+    )
+    expected = flax.traverse_util.flatten_dict(expected["params"], sep="/")
+    shapes = {name: leaf.shape for name, leaf in expected.items()}
+    found = {name: array.shape for name, array in flat.items()}
+    wrong = {n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n)}
+    if wrong:
+        name = min(wrong)
+        raise WeightsError(
+            f"{path} does not fit its network: {len(wrong)} parameter(s) differ, e.g. "
+            f"{name}: found {found.get(name)}, expected {shapes.get(name)}"
+        )
+
+
+def load_shipped(name: str) -> tuple[nn.Module, Any]:
+    """Weights that come with the package.
+
+    Raises:
+      WeightsError: there are none of this name.
+    """
+    if name not in shipped_names():
+        raise WeightsError(
+            f"no weights named {name!r} ship with lowlight_jax; expected one of "
+            f"{', '.join(shipped_names()) or '(none)'}"
+        )
+    return load_weights(SHIPPED / f"{name}.safetensors")
+
+
+def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
+    """Weights of a training's workdir, or of a `.safetensors` file itself.
+
+    Raises:
+      WeightsError: there are none.
+    """
+    path = Path(workdir)
+    file = path / WORKDIR_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(
+            f"{workdir} holds no {WORKDIR_FILE}; expected the workdir of a training "
+            "that has saved at least once, or a .safetensors file"
+        )
+    return load_weights(file)
