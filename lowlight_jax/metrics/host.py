@@ -1,0 +1,54 @@
+"""The way to measures that are computed with numpy in float64.
+
+They count orders or fit distributions, float32 loses the digits that matter, and TPUs
+have no float64; none of them can be differentiated. Their input is what a file would
+hold: images are clipped and rounded to 8-bit code values first.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from lowlight_jax.types import Images, PerImage
+
+HostPerImage = PerImage | Float[np.ndarray, " b"]
+Codes = UInt8[np.ndarray, "h w c"]
+
+
+def score_on_host(score: Callable[..., float], *images: Images) -> HostPerImage:
+    """`score` of every image (or pair) of a batch, given its 8-bit code values.
+
+    Args:
+      score: function of one `[h, w, c]` uint8 array for each of `images`.
+      images: `[b, h, w, c]` in [0, 1], all of one shape.
+    Returns:
+      `[b]` float64 numpy array, NaN for an image that is not finite; under `jit` and
+      `vmap`, where the work is a callback to the host, a JAX array of JAX's default
+      precision.
+    """
+
+    def batch(*arrays: np.ndarray) -> np.ndarray:
+        scores = []
+        for pair in zip(*(np.asarray(array) for array in arrays), strict=True):
+            # NaN has no code value; a diverged network must not look like an image.
+            whole = all(np.isfinite(image).all() for image in pair)
+            scores.append(score(*map(_to_codes, pair)) if whole else np.nan)
+        return np.array(scores, np.float64)
+
+    if not any(isinstance(image, jax.core.Tracer) for image in images):
+        return batch(*images)
+    result = jax.ShapeDtypeStruct(
+        images[0].shape[:1], jax.dtypes.canonicalize_dtype(float)
+    )
+    return jax.pure_callback(
+        lambda *arrays: batch(*arrays).astype(result.dtype),
+        result,
+        *images,
+        vmap_method="sequential",
+    )
+
+
+def _to_codes(image: Float[np.ndarray, "h w c"]) -> Codes:
+    return np.clip(np.rint(image.astype(np.float64) * 255), 0, 255).astype(np.uint8)
