@@ -4,6 +4,14 @@ Contract: NHWC, square odd kernels, symmetric zero padding of `kernel_px // 2`. 
 stride-2 convolution of an even-sized image samples its pixels 0, 2, 4, ..., and the
 transposed convolution is its exact adjoint, whose output is exactly twice as large.
 (XLA's "SAME" pads such images at the end only, which shifts them by one pixel.)
+
+A convolution is linear in the image and in the kernel, so three functions, each
+other's adjoints, are also all that their gradients need:
+
+    <conv2d(x, k), y> = <x, conv2d_transposed(y, k)> = <k, kernel_gradient(x, y)>
+
+On CPU, layers of few channels and transposed ones have formulations of their own, equal
+up to rounding and 2 to 5 times faster; other platforms get XLA's convolution.
 """
 
 from collections.abc import Sequence
@@ -16,19 +24,14 @@ from jax import lax
 
 from lowlight_jax.types import Images
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_FEW = 4  # channels that leave most of a SIMD register of a matrix product empty
+_SIDE_BY_SIDE = 4  # output pixels that `_side_by_side` computes together
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv2d(x: Images, kernel: jax.Array, stride: int = 1) -> Images:
     """Convolution of `x` with `kernel` `[k, k, c_in, c_out]`, zero-padded by k // 2."""
-    pad = kernel.shape[0] // 2
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        dimension_numbers=_DIMENSIONS,
-    )
+    return _conv2d(x, kernel, stride, few_inputs=_few_inputs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -36,10 +39,103 @@ def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
     """Adjoint of `conv2d`: `[b, h, w, c_in]` to `[b, stride * h, stride * w, c_out]`.
 
     `kernel` is `[k, k, c_out, c_in]`: the kernel of the convolution whose adjoint this
-    is. The gradient is written out because XLA's own weight gradient of a dilated
-    convolution is an order of magnitude slower on CPU than the weight gradient of the
-    plain convolution with input and cotangent exchanged, which is the same number.
+    is.
     """
+    if stride == 1:
+        return conv2d(x, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    general = partial(_dilated, stride=stride)
+    if kernel.shape[0] != 3 or stride != 2:
+        return general(x, kernel)
+    doubled = _doubled_few_outputs if kernel.shape[2] <= _FEW else _doubled
+    return lax.platform_dependent(x, kernel, cpu=doubled, default=general)
+
+
+def kernel_gradient(x: Images, y: Images, kernel_px: int, stride: int = 1) -> jax.Array:
+    """Adjoint of `conv2d` in its kernel: `[k, k, c_in, c_out]`; `y` like its output."""
+    c_in, c_out = x.shape[-1], y.shape[-1]
+    if kernel_px == stride == 1:
+        return jnp.einsum("bhwi,bhwo->io", x, y)[None, None]
+    kernel = jnp.zeros((kernel_px, kernel_px, c_in, c_out), x.dtype)
+    padding = ((kernel_px // 2,) * 2,) * 2
+    _, pullback = jax.vjp(lambda k: _convolve(x, k, (stride, stride), padding), kernel)
+    return pullback(y)[0]
+
+
+def _conv2d_forward(x, kernel, stride):
+    # The gradient reads the result again, and XLA would repeat `_few_inputs` for it.
+    return _conv2d(x, kernel, stride, few_inputs=_side_by_side), (x, kernel)
+
+
+def _conv2d_backward(stride, residuals, y):
+    x, kernel = residuals
+    _, h, w, _ = x.shape
+    x_cotangent = conv2d_transposed(y, kernel, stride)[:, :h, :w]
+    return x_cotangent, kernel_gradient(x, y, kernel.shape[0], stride)
+
+
+def _transposed_forward(x, kernel, stride):
+    return conv2d_transposed(x, kernel, stride), (x, kernel)
+
+
+def _transposed_backward(stride, residuals, y):
+    x, kernel = residuals
+    return conv2d(y, kernel, stride), kernel_gradient(y, x, kernel.shape[0], stride)
+
+
+conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+conv2d_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+
+def _conv2d(x, kernel, stride, *, few_inputs):
+    k, _, c_in, c_out = kernel.shape
+    general = partial(_convolve, strides=(stride, stride), padding=((k // 2,) * 2,) * 2)
+    is_narrow = k > 1 and stride == 1 and min(c_in, c_out) <= _FEW
+    if not is_narrow or x.shape[2] % _SIDE_BY_SIDE:
+        return general(x, kernel)
+    narrow = few_inputs if c_in <= _FEW else _side_by_side
+    return lax.platform_dependent(x, kernel, cpu=narrow, default=general)
+
+
+def _convolve(x, kernel, strides, padding):
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _few_inputs(x, kernel):
+    """`conv2d` as a sum over taps and input channels, which XLA fuses into one loop.
+
+    3 to 16 channels at 400x600: 4 ms with bias and ReLU in the loop, instead of 10.
+    """
+    k, _, c_in, _ = kernel.shape
+    _, h, w, _ = x.shape
+    x = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
+    return sum(
+        x[:, i : i + h, j : j + w, c : c + 1] * kernel[i, j, c]
+        for i in range(k)
+        for j in range(k)
+        for c in range(c_in)
+    )
+
+
+def _side_by_side(x, kernel):
+    """`conv2d` with 4 neighbouring output pixels computed as the channels of one.
+
+    Twice the products, but with 4 times the channels: 16 to 3 channels at 400x600 take
+    7 ms instead of 18, 3 to 16 channels 5 instead of 10.
+    """
+    b, h, w, _ = x.shape
+    k, _, c_in, c_out = kernel.shape
+    n = _SIDE_BY_SIDE
+    shifted = [
+        jnp.pad(kernel, ((0, 0), (i, n - 1 - i), (0, 0), (0, 0))) for i in range(n)
+    ]
+    kernel = jnp.stack(shifted, axis=3).reshape(k, k + n - 1, c_in, n * c_out)
+    return _convolve(x, kernel, (1, n), ((k // 2,) * 2,) * 2).reshape(b, h, w, c_out)
+
+
+def _dilated(x, kernel, stride):
+    """`conv2d_transposed` as one convolution, with zeros between the pixels of x."""
     pad = kernel.shape[0] // 2
     return lax.conv_general_dilated(
         x,
@@ -47,24 +143,48 @@ def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
         window_strides=(1, 1),
         padding=((pad, pad + stride - 1), (pad, pad + stride - 1)),
         lhs_dilation=(stride, stride),
-        dimension_numbers=_DIMENSIONS,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _transposed_forward(x, kernel, stride):
-    return conv2d_transposed(x, kernel, stride), (x, kernel)
+# Along either axis of a 3x3 transposed convolution of stride 2, output 2i is tap 1 of
+# input i, and output 2i + 1 is tap 2 of input i plus tap 0 of input i + 1.
 
 
-def _transposed_backward(stride, residuals, cotangent):
-    x, kernel = residuals
-    # <conv2d_transposed(x, k), ct> = <x, conv2d(ct, k)>: linear in x and in k.
-    x_cotangent, pullback = jax.vjp(
-        lambda kernel: conv2d(cotangent, kernel, stride), kernel
-    )
-    return x_cotangent, *pullback(x)
+def _doubled(x, kernel):
+    """`conv2d_transposed`, 3x3, stride 2: one convolution each for even and odd rows.
+
+    Even and odd columns are channels of both. 32 to 16 channels at 200x300: 7 ms;
+    dilated 20 to 40, one convolution for all four parities 9.
+    """
+    b, h, w, _ = x.shape
+    kernel = kernel.swapaxes(2, 3)
+    here = jnp.concatenate([kernel[:, 1], kernel[:, 2]], axis=-1)
+    right = jnp.concatenate([jnp.zeros_like(kernel[:, 1]), kernel[:, 0]], axis=-1)
+    columns = jnp.stack([here, right], axis=1)  # [3, 2, c_in, 2 * c_out]
+    even = _convolve(x, columns[1:2], (1, 1), ((0, 0), (0, 1)))
+    odd = _convolve(x, columns[::-2], (1, 1), ((0, 1), (0, 1)))
+    return jnp.stack([even, odd], axis=2).reshape(b, 2 * h, 2 * w, -1)
 
 
-conv2d_transposed.defvjp(_transposed_forward, _transposed_backward)
+def _doubled_few_outputs(x, kernel):
+    """`conv2d_transposed`, 3x3, stride 2: all 9 taps at every pixel, then their sums.
+
+    32 to 3 channels at 200x300: 1.2 ms instead of 3.1.
+    """
+    b, h, w, c_in = x.shape
+    c_out = kernel.shape[2]
+    every_tap = kernel.reshape(1, 1, 9 * c_out, c_in).swapaxes(2, 3)
+    taps = _convolve(x, every_tap, (1, 1), ((0, 0), (0, 0)))
+    taps = taps.reshape(b, h, w, 3, 3, c_out)
+
+    def parities(axis, zero, one, two):
+        following = [(0, 0, 0)] * zero.ndim
+        following[axis] = (-1, 1, 0)  # drops the first, appends a 0
+        return jnp.stack([one, two + lax.pad(zero, 0.0, following)], axis + 1)
+
+    rows = parities(1, *jnp.unstack(taps, axis=3))  # [b, h, 2, w, 3, c_out]
+    return parities(3, *jnp.unstack(rows, axis=4)).reshape(b, 2 * h, 2 * w, c_out)
 
 
 class Conv(nn.Module):
