@@ -12,15 +12,18 @@ from lowlight_jax.config import apply_variant, base_config
 
 def get_config(arg: str = ""):
     c = apply_variant(base_config(), arg)
-    c.phases.enhance.steps = 3000
-    c.phases.denoise.steps = 2000
-    c.phases.joint.steps = 20000
+    c.phases.enhance.steps = 1500
+    c.phases.denoise.steps = 1000
+    c.phases.joint.steps = 12000
     c.phases.joint.learning_rate = 1e-3
     c.optimizer.warmup_steps = 200
     c.optimizer.ema_decay = 0.999
+    c.loss.denoising.pixel = 2.0
+    c.loss.denoising.colour = 1.0
+    c.loss.denoising.coarse = 0.0
     c.enhanced_fraction = 0.7
     c.identity_fraction = 0.05
     c.log_every_steps = 100
-    c.evaluate_every_steps = 1000
-    c.checkpoint_every_steps = 1000
+    c.evaluate_every_steps = 2000
+    c.checkpoint_every_steps = 500
     return c

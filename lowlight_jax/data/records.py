@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from lowlight_jax.data.pairs import Pair, natural_order
 
-_SPLIT = "all"  # train and validation are split by scene, when they are read
+_SPLIT = "pairs"  # train and validation are split by scene, when they are read
 
 
 class LowlightPairs(tfds.core.GeneratorBasedBuilder):
