@@ -42,19 +42,23 @@ def read_deep_colour(path: Path, image: Image.Image) -> np.ndarray:
     """
     import cv2  # heavy, and only for this
 
-    mode = image.mode
     if image.format == "PNG":
         image.verify()  # OpenCV is silent about some damage: check every checksum
-    bgra = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        bgra = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise OSError("the 16-bit pixels cannot be decoded") from error
     if bgra is None or bgra.dtype != np.uint16 or bgra.ndim != 3:
         raise OSError("the 16-bit pixels cannot be decoded")
     if image.format == "PNG" and _png_header(path)[1] == 4:  # grayscale with alpha
         return bgra[:, :, [0, 3]]
     rgba = bgra[:, :, [2, 1, 0, 3][: bgra.shape[2]]]
-    if mode == "RGBX":
-        return rgba[:, :, :3]
-    if mode == "RGBa":
-        return _unpremultiply(rgba)
+    if image.format == "TIFF" and rgba.shape[2] == 4:
+        meaning = image.tag_v2.get(338, (0,))[0]  # ExtraSamples
+        if meaning == 0:  # unspecified: not an alpha
+            return rgba[:, :, :3]
+        if meaning == 1:
+            return _unpremultiply(rgba)
     return rgba
 
 

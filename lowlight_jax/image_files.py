@@ -188,7 +188,28 @@ def read_photo(path: str | Path) -> Photo:
     return Photo(pixels, alpha, _fitting_icc(icc, pixels.shape[2]), reset_exif(exif))
 
 
-_open_lock = threading.Lock()
+_readers, _limit_before = 0, None
+_readers_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pixel_limit() -> Iterator[None]:
+    """`MAX_PIXELS` for Pillow too, which else warns from 89 million on.
+
+    Its limit is a global: ours while anyone reads, then what it was.
+    """
+    global _readers, _limit_before
+    with _readers_lock:
+        if not _readers:
+            _limit_before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _readers_lock:
+            _readers -= 1
+            if not _readers:
+                Image.MAX_IMAGE_PIXELS = _limit_before
 
 
 @contextlib.contextmanager
@@ -197,21 +218,15 @@ def _open(path: Path) -> Iterator[Image.Image]:
     if path.is_dir():
         raise ImageFileError(f"{path} is a folder; expected an image file")
     try:
-        # Pillow warns from 89 million pixels on, through a global; ours is MAX_PIXELS.
-        with _open_lock:
-            guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                image = Image.open(path, formats=_READABLE)
-            finally:
-                Image.MAX_IMAGE_PIXELS = guard
-        with image:
-            w, h = image.size
-            if w * h > MAX_PIXELS:
-                raise ImageFileError(
-                    f"{path} has {w}x{h} px, more than the {MAX_PIXELS // 10**6} "
-                    "million that are read; make it smaller or cut it up"
-                )
+        with _pixel_limit(), Image.open(path, formats=_READABLE) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             yield image
+    except Image.DecompressionBombError as error:
+        raise ImageFileError(
+            f"{path} has more pixels than the {MAX_PIXELS // 10**6} million that are "
+            "read; make it smaller or cut it up"
+        ) from error
     except ImageFileError:
         raise
     except FileNotFoundError as error:
