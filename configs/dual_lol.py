@@ -14,7 +14,7 @@ def get_config(arg: str = ""):
     c = apply_variant(base_config(), arg)
     c.phases.enhance.steps = 1500
     c.phases.denoise.steps = 1000
-    c.phases.joint.steps = 12000
+    c.phases.joint.steps = 6500
     c.phases.joint.learning_rate = 1e-3
     c.optimizer.warmup_steps = 200
     c.optimizer.ema_decay = 0.999
@@ -24,6 +24,6 @@ def get_config(arg: str = ""):
     c.enhanced_fraction = 0.7
     c.identity_fraction = 0.05
     c.log_every_steps = 100
-    c.evaluate_every_steps = 2000
+    c.evaluate_every_steps = 1500
     c.checkpoint_every_steps = 500
     return c

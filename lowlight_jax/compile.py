@@ -1,10 +1,8 @@
-"""How XLA compiles for us: options of the CPU back end, and the cache on disk."""
+"""How XLA compiles for us: options of the CPU back end."""
 
 import functools
 
 import jax
-
-from lowlight_jax.data.pairs import default_cache_dir
 
 
 @functools.cache
@@ -23,14 +21,3 @@ def cpu_compiler_options() -> dict[str, str] | None:
     except jax.errors.JaxRuntimeError:
         return None
     return options
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled functions in the user's cache directory, unless told elsewhere.
-
-    `JAX_COMPILATION_CACHE_DIR` goes before.
-    """
-    if jax.config.jax_compilation_cache_dir is None:
-        directory = default_cache_dir() / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

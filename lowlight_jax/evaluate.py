@@ -21,6 +21,7 @@ from rich.table import Table
 
 from lowlight_jax import metrics
 from lowlight_jax.baselines import tone
+from lowlight_jax.cache import use_compilation_cache
 from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.enhance import Enhancer
 
@@ -141,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--validation-every", type=int, default=8)
     parser.add_argument("--output", help="JSON file for the scores of every image")
     args = parser.parse_args(argv)
+    use_compilation_cache()
     try:
         enhancer = Enhancer(args.model, args.checkpoint)
         pairs = load_split(

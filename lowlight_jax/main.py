@@ -7,7 +7,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, e.g. configs/dual.py or configs/dual.py:variant=fine5."
+    "config",
+    None,
+    "Config file, e.g. configs/dual.py or configs/dual.py:variant=fine5.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> int:
         return 2
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax says 30 lines at each save
-    from lowlight_jax.compile import use_compilation_cache
+    from lowlight_jax.cache import use_compilation_cache
     from lowlight_jax.telemetry import TrainingDiverged
     from lowlight_jax.train import train_and_evaluate
 

@@ -78,7 +78,10 @@ def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
     for name in embedded.EVALUATION:
         (high,) = embedded.load_photographs((name,))
         for stops in _EVALUATION_STOPS:
-            ranges = config.synthetic.to_dict() | {"min_stops": stops, "max_stops": stops}
+            ranges = config.synthetic.to_dict() | {
+                "min_stops": stops,
+                "max_stops": stops,
+            }
             fixed = Exposure(**ranges)
             low = underexpose(jax.random.key(0), jnp.float32(high)[None] / 255, fixed)
             low = np.asarray(jnp.round(low[0] * 255), np.uint8)

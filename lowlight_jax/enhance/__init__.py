@@ -27,8 +27,10 @@ def choose_tile_shape(h: int, w: int, reach: int) -> tuple[int, int]:
     """The shape of TILE_SHAPES that covers `[h, w]` with the fewest pixels in all."""
 
     def pixels(shape):
-        tiles = (math.ceil(side / (tile - 2 * reach)) for side, tile in zip(
-            (h, w), shape, strict=True))
+        tiles = (
+            math.ceil(side / (tile - 2 * reach))
+            for side, tile in zip((h, w), shape, strict=True)
+        )
         return math.prod(tiles) * math.prod(shape)
 
     return min(TILE_SHAPES, key=pixels)
@@ -101,7 +103,9 @@ class Enhancer:
         for top, left in tile_origins(h, w, tile, reach):
             window = reflected_window(image, top - reach, left - reach, *tile)
             result = self._run(self._params, window, np.float32(strength), denoise)
-            kept = out[top : top + tile[0] - 2 * reach, left : left + tile[1] - 2 * reach]
+            kept = out[
+                top : top + tile[0] - 2 * reach, left : left + tile[1] - 2 * reach
+            ]
             kept[...] = np.asarray(result)[
                 reach : reach + kept.shape[0], reach : reach + kept.shape[1]
             ]
@@ -129,7 +133,11 @@ def _compiled(network):
     import jax
     import jax.numpy as jnp
 
-    @functools.partial(jax.jit, static_argnums=3)
+    from lowlight_jax.compile import cpu_compiler_options
+
+    @functools.partial(
+        jax.jit, static_argnums=3, compiler_options=cpu_compiler_options()
+    )
     def run(params, window, strength, denoise):
         integer = jnp.issubdtype(window.dtype, jnp.integer)
         full = jnp.iinfo(window.dtype).max if integer else 1

@@ -230,5 +230,3 @@ def _check_size(image: Images) -> None:
             f"the dual network takes [b, h, w, 3] with h and w multiples of {STRIDE}, "
             f"not {image.shape}; lowlight_jax.ops.padding pads and crops"
         )
-
-
