@@ -179,9 +179,10 @@ def _doubled_few_outputs(x, kernel):
     taps = taps.reshape(b, h, w, 3, 3, c_out)
 
     def parities(axis, zero, one, two):
-        following = [(0, 0, 0)] * zero.ndim
-        following[axis] = (-1, 1, 0)  # drops the first, appends a 0
-        return jnp.stack([one, two + lax.pad(zero, 0.0, following)], axis + 1)
+        next_one = [(0, 0, 0)] * zero.ndim
+        next_one[axis] = (-1, 1, 0)  # drops the first, appends a 0
+        zero = lax.pad(zero, jnp.zeros((), zero.dtype), next_one)
+        return jnp.stack([one, two + zero], axis + 1)
 
     rows = parities(1, *jnp.unstack(taps, axis=3))  # [b, h, 2, w, 3, c_out]
     return parities(3, *jnp.unstack(rows, axis=4)).reshape(b, 2 * h, 2 * w, c_out)
