@@ -1,7 +1,7 @@
 """Low-light image enhancement in JAX.
 
-    import lowlight_jax
-    bright = lowlight_jax.enhance(dark)   # uint8 or float, [h, w, 3]
+import lowlight_jax
+bright = lowlight_jax.enhance(dark)   # uint8 or float, [h, w, 3]
 """
 
 # Imported here, not on demand: the package `enhance` would otherwise hide the function

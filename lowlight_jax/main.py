@@ -9,7 +9,7 @@ from ml_collections import config_flags
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Config file, e.g. configs/dual.py or configs/dual.py:variant=fine5.",
+    "Config file: configs/dual.py, or configs/dual.py:variant=fine5.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",

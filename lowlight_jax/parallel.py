@@ -35,7 +35,7 @@ def choose_backend(requested: str, batch_size: int) -> str:
 
 
 def compile_step(step: Callable, backend: str) -> Step:
-    """The compiled step; `step` takes `axis_name`. The state given to it is consumed."""
+    """The compiled step; `step` takes `axis_name`. It consumes the state given."""
     if backend == "jit":
         options = cpu_compiler_options()
         return jax.jit(step, donate_argnums=0, compiler_options=options)

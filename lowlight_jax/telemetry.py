@@ -20,7 +20,7 @@ def check_finite(phase: str, step: int, metrics: dict[str, float]) -> None:
         raise TrainingDiverged(
             f"training diverged in phase {phase!r} at step {step}: "
             f"{', '.join(bad)} not finite; the last checkpoint is kept. Lower "
-            f"--config.phases.{phase}.learning_rate, or set --config.optimizer.clip_norm"
+            f"--config.phases.{phase}.learning_rate or --config.optimizer.clip_norm"
         )
 
 

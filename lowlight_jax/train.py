@@ -3,6 +3,7 @@
 `train_and_evaluate` is a script; everything that it calls is a library.
 """
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -78,11 +79,9 @@ def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
     for name in embedded.EVALUATION:
         (high,) = embedded.load_photographs((name,))
         for stops in _EVALUATION_STOPS:
-            ranges = config.synthetic.to_dict() | {
-                "min_stops": stops,
-                "max_stops": stops,
-            }
-            fixed = Exposure(**ranges)
+            fixed = dataclasses.replace(
+                make_settings(config).exposure, min_stops=stops, max_stops=stops
+            )
             low = underexpose(jax.random.key(0), jnp.float32(high)[None] / 255, fixed)
             low = np.asarray(jnp.round(low[0] * 255), np.uint8)
             pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
@@ -284,7 +283,5 @@ def _final_evaluation(
         ],
     )
     print(f"pictures: {grid}")
-    print("your own photo:")
-    print(
-        f"  python -m lowlight_jax.enhance PHOTO --output OUT.png --checkpoint {workdir}"
-    )
+    command = "python -m lowlight_jax.enhance PHOTO --output OUT.png"
+    print(f"your own photo:\n  {command} --checkpoint {workdir}")

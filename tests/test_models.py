@@ -1,4 +1,4 @@
-"""The networks: size, operations, borders, reach, gradients, what the structs promise."""
+"""The networks: size, operations, reach, gradients, what their structs promise."""
 
 import jax
 import jax.numpy as jnp

@@ -15,7 +15,7 @@ EVALUATION = ("coffee.png", "rocket.jpg")
 
 
 def load_photographs(names: tuple[str, ...]) -> list[np.ndarray]:
-    """The photographs as uint8 `[h, w, 3]`; licences: scikit-image's data/README.txt."""
+    """The photographs as uint8 `[h, w, 3]`; licences in scikit-image's data folder."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"

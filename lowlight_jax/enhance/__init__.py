@@ -7,7 +7,6 @@ the image, and 100 sizes compile a handful of shapes.
 
 import functools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -26,23 +25,16 @@ def _reach(network) -> int:
 def choose_tile_shape(h: int, w: int, reach: int) -> tuple[int, int]:
     """The shape of TILE_SHAPES that covers `[h, w]` with the fewest pixels in all."""
 
-    def pixels(shape):
-        tiles = (
-            math.ceil(side / (tile - 2 * reach))
-            for side, tile in zip((h, w), shape, strict=True)
-        )
-        return math.prod(tiles) * math.prod(shape)
+    def pixels(tile):
+        height, width = _kept(tile, reach)
+        return math.ceil(h / height) * math.ceil(w / width) * math.prod(tile)
 
     return min(TILE_SHAPES, key=pixels)
 
 
-def tile_origins(
-    h: int, w: int, tile: tuple[int, int], reach: int
-) -> Iterator[tuple[int, int]]:
-    """Top and left of the part of each tile that is kept, row by row."""
-    for top in range(0, h, tile[0] - 2 * reach):
-        for left in range(0, w, tile[1] - 2 * reach):
-            yield top, left
+def _kept(tile: tuple[int, int], reach: int) -> tuple[int, int]:
+    """Height and width of a tile without its overlap."""
+    return tile[0] - 2 * reach, tile[1] - 2 * reach
 
 
 class Enhancer:
@@ -100,15 +92,14 @@ class Enhancer:
         if not out.size:
             return out
         reach, tile = self._reach, choose_tile_shape(h, w, self._reach)
-        for top, left in tile_origins(h, w, tile, reach):
-            window = reflected_window(image, top - reach, left - reach, *tile)
-            result = self._run(self._params, window, np.float32(strength), denoise)
-            kept = out[
-                top : top + tile[0] - 2 * reach, left : left + tile[1] - 2 * reach
-            ]
-            kept[...] = np.asarray(result)[
-                reach : reach + kept.shape[0], reach : reach + kept.shape[1]
-            ]
+        height, width = _kept(tile, reach)
+        for top in range(0, h, height):
+            for left in range(0, w, width):
+                window = reflected_window(image, top - reach, left - reach, *tile)
+                result = self._run(self._params, window, np.float32(strength), denoise)
+                kept = out[top : top + height, left : left + width]
+                rows, columns = kept.shape[:2]
+                kept[...] = np.asarray(result)[reach:, reach:][:rows, :columns]
         return out
 
 

@@ -1,0 +1,205 @@
+"""Pairs from folders, splits, records, crops: aligned, complete, repeatable."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from lowlight_jax.data import embedded
+from lowlight_jax.data.pairs import (
+    PairsError,
+    find_pairs,
+    is_lol_layout,
+    load_pairs,
+    load_split,
+    split_by_scene,
+)
+from lowlight_jax.data.pipeline import make_batches
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image[..., ::-1])
+
+
+def picture(seed, h=30, w=40):
+    return np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pairs of three scenes, in mixed formats and sizes."""
+    root = tmp_path / "set"
+    for i, suffix in enumerate(("png", "bmp", "png", "webp", "png")):
+        size = (30, 40) if i % 2 else (50, 36)
+        high = picture(i, *size)
+        write(root / "high" / f"{i}.png", high)
+        write(root / "low" / f"{i}.{suffix}", high // 4)
+    (root / "pairs.csv").write_text("file,scene\n0,0\n1,0\n2,1\n3,8\n4.png,8\n")
+    return root
+
+
+def test_pairs_are_matched_by_name_whatever_the_format(folder):
+    pairs, problems = find_pairs(folder)
+    assert not problems
+    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
+    assert [pair.scene for pair in pairs] == ["0", "0", "1", "8", "8"]
+
+
+def test_records_hold_what_the_files_hold_in_order(folder, tmp_path):
+    for _ in range(2):  # built, then read
+        records = load_pairs(folder, cache_dir=tmp_path / "cache")
+        assert records.names == ["0", "1", "2", "3", "4"]
+        for i, pair in enumerate(records):
+            np.testing.assert_array_equal(pair.high, picture(i, *pair.high.shape[:2]))
+            assert pair.low.shape == pair.high.shape
+    np.testing.assert_array_equal(records[0].low, records[0].high // 4)
+
+
+def test_a_changed_file_is_read_again(folder, tmp_path):
+    load_pairs(folder, cache_dir=tmp_path / "cache")
+    write(folder / "high" / "0.png", picture(99, 50, 36))
+    records = load_pairs(folder, cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(records[0].high, picture(99, 50, 36))
+
+
+def test_every_problem_is_listed_at_once(folder, tmp_path):
+    write(folder / "low" / "only_low.png", picture(7))
+    write(folder / "high" / "only_high.png", picture(7))
+    write(folder / "high" / "1.png", picture(7, 8, 8))
+    good = (folder / "low" / "2.png").read_bytes()
+    (folder / "low" / "2.png").write_bytes(good[: len(good) // 2])
+    (folder / "low" / "0.png").write_bytes(b"not a picture")
+    with pytest.raises(PairsError) as error:
+        load_pairs(folder, cache_dir=tmp_path / "cache")
+    message = str(error.value)
+    assert "5 problem(s)" in message
+    for part in ("only_low", "only_high", "1: low is 40x30 px, high is 8x8", "2.png"):
+        assert part in message
+    assert "--config.data.bad_pairs=skip" in message
+    assert not list((tmp_path / "cache").glob("pairs/*")), "nothing half-built"
+
+
+def test_bad_pairs_can_be_skipped(folder, tmp_path, capsys):
+    (folder / "low" / "0.png").write_bytes(b"not a picture")
+    records = load_pairs(folder, cache_dir=tmp_path / "cache", bad_pairs="skip")
+    assert records.names == ["1", "2", "3", "4"]
+    assert "0.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["low", "high"])
+def test_missing_side_is_named(folder, missing):
+    shutil.rmtree(folder / missing)
+    with pytest.raises(PairsError, match=f"no folder '{missing}'"):
+        find_pairs(folder)
+
+
+def test_lol_layout(folder, tmp_path):
+    root = tmp_path / "lol"
+    shutil.copytree(folder, root / "our485")
+    shutil.copytree(folder, root / "eval15")
+    (root / "eval15" / "pairs.csv").unlink()
+    for side in ("low", "high"):
+        next((root / "eval15" / side).glob("0.*")).unlink()
+    assert is_lol_layout(root) and not is_lol_layout(folder)
+
+    def names(split):
+        pairs = load_split(root, split, validation_every=8, cache_dir=tmp_path / "c")
+        return [pair.name for pair in pairs]
+
+    assert names("train") == ["2"]  # scenes 0 and 8 are held out
+    assert names("validation") == ["0", "1", "3", "4"]
+    assert names("test") == ["1", "2", "3", "4"]
+
+
+def test_sets_beyond_memory_are_decoded_on_access(folder, tmp_path):
+    pairs = load_split(
+        folder, "all", validation_every=0, cache_dir=tmp_path / "c", memory_gib=1e-9
+    )
+    assert not isinstance(pairs, list)
+    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
+
+
+def test_no_scene_is_on_both_sides():
+    scenes = [str(i // 3) for i in range(60)]
+    training, validation = split_by_scene(scenes, 8)
+    assert sorted(training + validation) == list(range(60))
+    assert {scenes[i] for i in validation} == {"0", "8", "16"}
+    assert not {scenes[i] for i in validation} & {scenes[i] for i in training}
+
+
+def test_scenes_that_are_no_numbers_split_by_order():
+    training, validation = split_by_scene(["b", "a", "c", "a"], 2)
+    assert (training, validation) == ([0], [1, 2, 3])
+
+
+def test_embedded_photographs_are_there():
+    for names in (embedded.TRAINING, embedded.EVALUATION):
+        for image in embedded.load_photographs(names):
+            assert image.ndim == 3 and image.dtype == np.uint8
+    assert not set(embedded.TRAINING) & set(embedded.EVALUATION)
+
+
+def scenes(count, h=40, w=50):
+    """Views whose pixels say which scene, row and column they come from."""
+    views = []
+    for i in range(count):
+        rows, columns = np.mgrid[:h, :w].astype(np.uint8)
+        image = np.stack([np.full_like(rows, i), rows, columns], axis=-1)
+        views.append({"low": image, "high": 255 - image})
+    return views
+
+
+def take(count, **arguments):
+    defaults = {"seed": 0, "crop_px": 24, "batch_size": 4}
+    batches = make_batches(scenes(6), **(defaults | arguments))
+    return [next(batches) for _ in range(count)]
+
+
+def test_views_stay_aligned_under_augmentation():
+    for batch in take(6):
+        assert batch["low"].shape == (4, 24, 24, 3)
+        np.testing.assert_array_equal(batch["low"], 255 - batch["high"])
+
+
+def test_augmentation_flips_and_turns():
+    crops = np.concatenate([batch["low"] for batch in take(12)])
+    corners = crops[:, [0, 0, -1], [0, -1, 0], 1:].astype(int)
+    right, down = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    assert (
+        len({tuple(np.sign([*r, *d])) for r, d in zip(right, down, strict=True)}) == 8
+    )
+
+
+def test_each_epoch_sees_every_scene_once():
+    seen = np.concatenate([batch["low"][:, 0, 0, 0] for batch in take(3)])
+    assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
+
+
+def test_batches_repeat_by_seed_and_number_alone():
+    first, again, later = take(5), take(5, threads=4), take(2, first_batch=3)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a["low"], b["low"])
+    for a, b in zip(first[3:], later, strict=True):
+        np.testing.assert_array_equal(a["low"], b["low"])
+    assert (take(1, seed=1)[0]["low"] != first[0]["low"]).any()
+
+
+def test_hosts_share_the_scenes():
+    hosts = [
+        np.concatenate(
+            [
+                batch["low"][:, 0, 0, 0]
+                for batch in take(3, batch_size=1, host_index=i, host_count=2)
+            ]
+        )
+        for i in range(2)
+    ]
+    assert sorted(np.concatenate(hosts)) == list(range(6))
+
+
+def test_images_smaller_than_the_crop_are_reflected():
+    batch = next(make_batches(scenes(2, 10, 60), seed=0, crop_px=24, batch_size=2))
+    assert batch["low"].shape == (2, 24, 24, 3)
+    np.testing.assert_array_equal(batch["low"], 255 - batch["high"])

@@ -1,0 +1,194 @@
+"""Enhancing: any size and kind of image, tiles that agree, nothing that wraps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lowlight_jax
+from lowlight_jax import enhance as _function
+from lowlight_jax.enhance import TILE_SHAPES, Enhancer, _compiled, choose_tile_shape
+from lowlight_jax.models.dual import DualNetwork
+from lowlight_jax.ops.padding import reflected_indices, reflected_window
+from lowlight_jax.weights import WeightsError
+
+
+@pytest.fixture(scope="module")
+def network():
+    return DualNetwork()
+
+
+@pytest.fixture(scope="module")
+def params(network):
+    params = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    noise = params["denoising"]["coarse"]["noise"]
+    noise["kernel"] = jax.random.normal(jax.random.key(1), noise["kernel"].shape) * 0.05
+    return params
+
+
+@pytest.fixture(scope="module")
+def enhancer(network, params):
+    return Enhancer.from_params(network, params)
+
+
+def photograph(h, w, c=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 80, (h, w, c), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_reflection_is_numpys(size):
+    indices = reflected_indices(-20, size + 20, size)
+    expected = np.pad(np.arange(size), 20, mode="reflect")
+    np.testing.assert_array_equal(indices, expected)
+
+
+def test_window_inside_is_the_image():
+    image = photograph(20, 30)
+    np.testing.assert_array_equal(
+        reflected_window(image, 3, 4, 10, 12), image[3:13, 4:16]
+    )
+
+
+@pytest.mark.parametrize("size", [(700, 500), (430, 97)])
+def test_tiles_equal_the_whole_image(network, params, enhancer, size):
+    image = photograph(*size)
+    h, w = size
+    reach = 24
+    # The whole image in one piece, reflected by the network's reach.
+    height, width = -(-(h + 2 * reach) // 4) * 4, -(-(w + 2 * reach) // 4) * 4
+    whole = reflected_window(image, -reach, -reach, height, width)
+    pred = network.apply({"params": params}, jnp.float32(whole)[None] / 255).pred[0]
+    pred = np.clip(pred[reach : reach + h, reach : reach + w], 0, 1)
+    assert (h, w) > TILE_SHAPES[0]
+    np.testing.assert_allclose(enhancer(image), np.rint(pred * 255), atol=1)
+    assert np.mean(enhancer(image) != np.rint(pred * 255)) < 1e-3
+
+
+def test_tile_borders_do_not_show(enhancer):
+    """A pixel's result depends on its surroundings, not on the tile it is in."""
+    image = photograph(600, 700)
+    shifted = enhancer(image[40:, 80:])  # another grid of tiles over the same scene
+    np.testing.assert_allclose(
+        shifted[24:, 24:].astype(int), enhancer(image)[64:, 104:], atol=1
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (3, 2), (23, 41), (97, 96)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_size_and_kind_are_kept(enhancer, size, channels):
+    image = photograph(*size, channels)
+    out = enhancer(image)
+    assert out.shape == image.shape
+    assert out.dtype == image.dtype
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float16, np.float32, np.float64])
+def test_all_kinds_agree(enhancer, dtype):
+    image = photograph(30, 30)
+    full = 65535 if dtype == np.uint16 else 1.0
+    other = (image / 255 * full).round(6).astype(dtype)
+    out = enhancer(other)
+    assert out.dtype == dtype
+    np.testing.assert_allclose(
+        out.astype(np.float64) / full, enhancer(image) / 255, atol=0.02
+    )
+
+
+def test_16_bits_are_finer_than_8(enhancer):
+    ramp = np.linspace(5000, 5600, 64, dtype=np.uint16)
+    image = np.broadcast_to(ramp[None, :, None], (64, 64, 3)).copy()
+    assert len(np.unique(enhancer(image))) > len(np.unique(enhancer(image // 257)))
+
+
+def test_batch_is_image_by_image(enhancer):
+    batch = np.stack([photograph(20, 30, seed=seed) for seed in range(3)])
+    np.testing.assert_array_equal(
+        enhancer(batch), np.stack([enhancer(image) for image in batch])
+    )
+    assert enhancer(batch[:0]).shape == (0, 20, 30, 3)
+
+
+def test_strength_goes_from_the_image_to_the_result(enhancer):
+    image = photograph(40, 40)
+    np.testing.assert_array_equal(enhancer(image, strength=0.0), image)
+    full = enhancer(image).astype(float)
+    half = enhancer(image, strength=0.5)
+    np.testing.assert_allclose(half, (image + full) / 2, atol=1.01)
+
+
+def test_no_denoise_is_the_enhancement_module(network, params, enhancer):
+    image = photograph(48, 48)
+    window = reflected_window(image, -24, -24, 96, 96)
+    pred = network.apply(
+        {"params": params}, jnp.float32(window)[None] / 255, method="enhance"
+    ).pred[0, 24:72, 24:72]
+    expected = np.rint(np.clip(pred, 0, 1) * 255)
+    np.testing.assert_allclose(enhancer(image, denoise=False), expected, atol=1)
+    assert (enhancer(image) != enhancer(image, denoise=False)).any()
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_nothing_wraps(network, params, value):
+    """A result beyond white stays white: clipped before it is rounded."""
+    loud = jax.tree.map(lambda leaf: leaf, params)
+    loud["denoising"]["coarse"]["noise"]["bias"] = jnp.full((3,), -2.0)
+    image = np.full((20, 20, 3), value, np.uint8)
+    assert (Enhancer.from_params(network, loud)(image) == 255).all()
+
+
+def test_a_hundred_sizes_compile_a_handful_of_times(params):
+    network = DualNetwork(max_gain=16.0)  # not compiled by any other test
+    enhancer = Enhancer.from_params(network, params)
+    rng = np.random.default_rng(0)
+    for h, w in rng.integers(1, 420, (100, 2)):
+        enhancer(np.zeros((h, w, 3), np.uint8))
+    assert 1 <= _compiled(network)._cache_size() <= len(TILE_SHAPES)
+
+
+@pytest.mark.parametrize(
+    "size, tile",
+    [((400, 600), (448, 648)), ((600, 400), (648, 448)), ((9, 9), (96, 96))],
+)
+def test_tile_shape_fits(size, tile):
+    assert choose_tile_shape(*size, 24) == tile
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (np.zeros((4, 4), np.uint8), "shape"),
+        (np.zeros((4, 4, 4), np.uint8), "shape"),
+        (np.zeros((4, 4, 3), np.int32), "dtype int32; expected uint8"),
+        (np.zeros((4, 4, 3), bool), "dtype"),
+    ],
+)
+def test_bad_image_is_refused(enhancer, image, message):
+    with pytest.raises(ValueError, match=message):
+        enhancer(image)
+
+
+def test_bad_strength_is_refused(enhancer):
+    with pytest.raises(ValueError, match="strength is 1.5; expected 0 to 1"):
+        enhancer(photograph(4, 4), strength=1.5)
+
+
+def test_the_package_attribute_is_the_function():
+    """Importing from the package of the same name must not hide it."""
+    assert lowlight_jax.enhance is _function
+    assert callable(lowlight_jax.enhance)
+
+
+def test_shipped_weights_brighten_a_dark_photograph():
+    dark = photograph(64, 64) // 4
+    bright = lowlight_jax.enhance(dark)
+    assert bright.mean() > 3 * dark.mean()
+
+
+def test_unknown_weights_are_named():
+    with pytest.raises(WeightsError, match="no weights named 'dull'"):
+        lowlight_jax.enhance(photograph(4, 4), model="dull")
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(WeightsError, match="holds no weights.safetensors"):
+        Enhancer(checkpoint=str(tmp_path))
