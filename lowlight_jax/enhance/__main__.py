@@ -372,10 +372,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Pillow warns of odd tags, OpenCV logs damage: what matters is in our messages.
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    args = parse_args(argv)
+    return run(parse_args(argv), _make_cached_enhancer)
+
+
+def _make_cached_enhancer(**options) -> Callable:
+    from lowlight_jax.cache import use_compilation_cache
     from lowlight_jax.enhance import Enhancer
 
-    return run(args, Enhancer)
+    use_compilation_cache()
+    return Enhancer(**options)
 
 
 if __name__ == "__main__":
