@@ -169,7 +169,7 @@ def read_photo(path: str | Path) -> Photo:
             image.load()
             icc = image.info.get("icc_profile")
             key = image.info.get("transparency")
-            image, icc = _to_plain_mode(path, image, icc)
+            image = _to_plain_mode(path, image)
             samples = np.asarray(image)
             if image.mode.startswith("I;16") and key is not None:
                 opaque = np.where(samples == key, 0, 65535).astype(np.uint16)
@@ -248,18 +248,16 @@ def _open(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _to_plain_mode(
-    path: Path, image: Image.Image, icc: bytes | None
-) -> tuple[Image.Image, bytes | None]:
-    """Converts to L, LA, RGB, RGBA or I;16 without loss, and the profile with it."""
+def _to_plain_mode(path: Path, image: Image.Image) -> Image.Image:
+    """Converts to L, LA, RGB, RGBA or I;16, from all but CMYK without loss."""
     if image.mode in ("I", "F"):
         raise ImageFileError(
             f"{path} has 32 bits per channel; expected 8 or 16, so convert it first"
         )
     if image.mode == "CMYK":
-        return _cmyk_to_rgb(image, icc), None
+        return _cmyk_to_rgb(image)
     if image.mode.startswith("I;16"):
-        return image, icc
+        return image
     transparent = "transparency" in image.info
     plain = {
         "1": "LA" if transparent else "L",
@@ -279,12 +277,12 @@ def _to_plain_mode(
             f"{path} has the colour space {image.mode}; expected grayscale, RGB, CMYK "
             "or a palette, so convert it first"
         )
-    return image.convert(plain[image.mode]), icc
+    return image.convert(plain[image.mode])
 
 
-def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     """To sRGB by the file's own profile, or the plain formula without one."""
-    if icc:
+    if icc := image.info.get("icc_profile"):
         try:
             return ImageCms.profileToProfile(
                 image, io.BytesIO(icc), ImageCms.createProfile("sRGB"), outputMode="RGB"

@@ -4,6 +4,7 @@ Reference files come from Pillow, OpenCV and tifffile, not from the code under t
 """
 
 import io
+import itertools
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 import skimage.data
 import tifffile
 from PIL import Image, ImageCms, ImageOps
+from skimage.color import rgb2lab
 
 from lowlight_jax import image_files
 from lowlight_jax.image_files import (
@@ -419,6 +421,36 @@ def test_cmyk_becomes_rgb(tmp_path, photograph, icc):
     image.save(tmp_path / "cmyk.jpg", quality=95, icc_profile=icc)
     photo = read_photo(tmp_path / "cmyk.jpg")
     assert np.abs(photo.pixels.astype(float) - photograph).mean() < 5
+    assert photo.icc is None
+
+
+def cmyk_profile():
+    """The plain formula as an ICC profile, but its cyan ink is a gray (L 50)."""
+    grid = itertools.product([0.0, 1.0], repeat=4)  # K runs fastest
+    lab = [rgb2lab((1 - np.array([c, m, y])) * (1 - k)) for c, m, y, k in grid]
+    lab = np.array(lab)
+    lab[8] = [50, 0, 0]
+    table = np.rint(lab * [2.55, 1, 1] + [0, 128, 128]).clip(0, 255).astype(np.uint8)
+    ramp = bytes(range(256))
+    identity = struct.pack(">9l", *(65536 * np.eye(3, dtype=int)).ravel().tolist())
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity
+    lut += 4 * ramp + table.tobytes() + 3 * ramp
+    white = b"XYZ \0\0\0\0" + struct.pack(">3l", 63190, 65536, 54061)
+    tags = struct.pack(">L", 2)
+    tags += struct.pack(">4sLL", b"A2B0", 156, len(lut))
+    tags += struct.pack(">4sLL", b"wtpt", 156 + len(lut), len(white))
+    size = 156 + len(lut) + len(white)
+    head = struct.pack(">LLL4s4s4s", size, 0, 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    head += bytes(12) + b"acsp" + bytes(28)
+    head += struct.pack(">3l", 63190, 65536, 54061) + bytes(48)
+    return head + tags + lut + white
+
+
+def test_cmyk_by_its_own_profile(tmp_path):
+    image = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    image.save(tmp_path / "cmyk.tif", icc_profile=cmyk_profile())
+    photo = read_photo(tmp_path / "cmyk.tif")
+    np.testing.assert_allclose(photo.pixels, 119, atol=3)  # else (0, 255, 255)
     assert photo.icc is None
 
 
