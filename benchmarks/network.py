@@ -1,0 +1,321 @@
+"""The dual network beside the same network in PyTorch: time and memory on this CPU.
+
+    pip install -e '.[bench]' && python benchmarks/network.py
+
+Three jobs: a training step (batch 8 at 128 px; L1 loss of the four predictions,
+gradients of all parameters, SGD) and inference on one image of 400x600 and 1080x1920.
+Contestants:
+  jax          the compiled step, or the compiled network on the whole image;
+  jax tiled    `lowlight_jax.enhance` on the image, as users call it (no training);
+  torch        eager, channels_last, one thread per core;
+  torch tuned  the same, with glibc's malloc told to keep freed memory.
+Each is a process of its own, so that its peak memory is its own too, and they take
+turns repeat by repeat, so that a busy machine slows all alike. All have the same
+weights; results that differ by more than 1e-4 end the run before anything is timed.
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+JOBS = {"train": (8, 128, 128), "400x600": (1, 400, 600), "1080x1920": (1, 1080, 1920)}
+SIDES = ("jax", "jax tiled", "torch", "torch tuned")
+TUNED_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+}
+LEARNING_RATE = 1e-3
+TOLERANCE = 1e-4
+BORDER_PX = 32  # more than the network's reach
+
+
+def images(job: str) -> tuple[np.ndarray, np.ndarray]:
+    """A dark batch and a bright one, `[b, h, w, 3]`."""
+    bright = np.random.default_rng(0).random((*JOBS[job], 3), np.float32)
+    return 0.1 * bright, bright
+
+
+def save_weights(path: Path) -> None:
+    """Weights for all sides, as a file: so that PyTorch's process never loads JAX."""
+    import flax.traverse_util
+    import jax
+    import jax.numpy as jnp
+
+    from lowlight_jax.models.dual import DualNetwork
+
+    params = jax.jit(DualNetwork().init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    np.savez(path, **flax.traverse_util.flatten_dict(params["params"], sep="/"))
+
+
+def load_network(weights: str):
+    import flax.traverse_util
+
+    from lowlight_jax.models.dual import DualNetwork
+
+    params = dict(np.load(weights))
+    return DualNetwork(), flax.traverse_util.unflatten_dict(params, sep="/")
+
+
+def jax_job(job: str, weights: str):
+    """A function that does the job once, to the end, and returns what is compared."""
+    import jax
+    import jax.numpy as jnp
+
+    from lowlight_jax.compile import cpu_compiler_options
+
+    network, params = load_network(weights)
+    params, low, target = jax.device_put((params, *images(job)))
+
+    def forward(params, low):
+        return network.apply({"params": params}, low).pred
+
+    def step(params, low):
+        def loss(params):
+            output = network.apply({"params": params}, low)
+            module_outputs = (output.enhanced, output.denoised)
+            predictions = [p for o in module_outputs for p in (o.coarse_pred, o.pred)]
+            return sum(jnp.abs(p - target).mean() for p in predictions)
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        new = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradients)
+        return new, value
+
+    options = cpu_compiler_options()
+    if job != "train":
+        compiled = jax.jit(forward, compiler_options=options)
+        return lambda: np.asarray(compiled(params, low))
+    compiled = jax.jit(step, compiler_options=options, donate_argnums=0)
+
+    def train():
+        nonlocal params
+        params, value = compiled(params, low)
+        jax.block_until_ready(params)
+        return np.asarray(value)
+
+    return train
+
+
+def tiled_job(job: str, weights: str):
+    from lowlight_jax.enhance import Enhancer
+
+    enhancer = Enhancer.from_params(*load_network(weights))
+    low = images(job)[0][0]
+    return lambda: enhancer(low)[None]
+
+
+def torch_job(job: str, weights: str):
+    import torch
+    from torch import nn
+
+    def conv(c_in, c_out, stride=1, k=3):
+        return nn.Conv2d(c_in, c_out, k, stride, k // 2)
+
+    def transposed(c_in, c_out, stride=2):
+        return nn.ConvTranspose2d(c_in, c_out, 3, stride, 1, stride - 1)
+
+    def with_relus(layers):
+        """Names as in our parameters; a ReLU after every layer but the last."""
+        modules = nn.Sequential()
+        for i, (name, layer) in enumerate(layers.items()):
+            modules.add_module(name, layer)
+            if i < len(layers) - 1:
+                modules.add_module(f"{name}_relu", nn.ReLU(inplace=True))
+        return modules
+
+    def illumination(first):
+        rest = {
+            "conv_quarter": conv(32, 64, 2),
+            "up_half": transposed(64, 32),
+            "up_full": transposed(32, 3),
+        }
+        return with_relus(first | rest)
+
+    class Dual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.coarse = illumination(
+                {"conv_full": conv(3, 16), "conv_half": conv(16, 32, 2)}
+            )
+            self.fine = illumination({"conv_half": conv(6, 32, 2)})
+            self.noise = with_relus(
+                {
+                    "conv_full": conv(3, 16),
+                    "conv_half": conv(16, 32, 2),
+                    "mix": conv(32, 32, k=1),
+                    "up_full": transposed(32, 16),
+                    "noise": transposed(16, 3, 1),
+                }
+            )
+
+        def forward(self, low):
+            """Predictions: enhanced coarse and fine, denoised coarse and fine."""
+
+            def enhance(x):
+                return low * torch.exp(np.log(32.0) * torch.sigmoid(x))
+
+            coarse = enhance(self.coarse(low))
+            enhanced = enhance(self.fine(torch.cat([low, coarse], 1)))
+            once = enhanced - self.noise(enhanced)
+            return coarse, enhanced, once, once - self.noise(once)
+
+    torch.set_num_threads(os.cpu_count())
+    model = Dual()
+    stages = {
+        "enhancement/coarse": "coarse",
+        "enhancement/fine": "fine",
+        "denoising/coarse": "noise",
+    }
+    state = {}
+    for path, value in np.load(weights).items():
+        stage, layer, kind = path.rsplit("/", 2)
+        name = f"{stages[stage]}.{layer}.{'weight' if kind == 'kernel' else 'bias'}"
+        # [k, k, in, out], transposed layers [k, k, out, in]: theirs begin at the end.
+        axes = (3, 2, 0, 1) if kind == "kernel" else (0,)
+        state[name] = torch.from_numpy(value.transpose(axes).copy())
+    model.load_state_dict(state)
+    model = model.to(memory_format=torch.channels_last)
+    # NHWC in memory, NCHW in shape: exactly channels_last.
+    low, target = (torch.from_numpy(a).permute(0, 3, 1, 2) for a in images(job))
+
+    def forward():
+        with torch.inference_mode():
+            return model(low)[-1].permute(0, 2, 3, 1).numpy()
+
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
+
+    def train():
+        optimizer.zero_grad()
+        value = sum((p - target).abs().mean() for p in model(low))
+        value.backward()
+        optimizer.step()
+        return value.detach().numpy()
+
+    return train if job == "train" else forward
+
+
+def work(side: str, job: str, weights: str) -> None:
+    """A contestant: warms up, writes its result, then one repeat per line of input."""
+    make = {"jax": jax_job, "jax tiled": tiled_job}.get(side, torch_job)
+    run = make(job, weights)
+    results = [run() for _ in range(3)]  # three steps of training, or thrice the same
+    np.save(sys.stdin.readline().strip(), results[-1])
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run()
+        print(time.perf_counter() - start, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)  # KiB
+
+
+class Contestant:
+    """A process that runs `work`."""
+
+    def __init__(self, side: str, job: str, weights: Path, result_path: Path):
+        self.name = side
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", side, job, weights],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | (TUNED_MALLOC if side == "torch tuned" else {}),
+        )
+        self._say(result_path)
+        self.result = np.load(result_path)
+        self.seconds: list[float] = []
+
+    def _say(self, line) -> str:
+        print(line, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"{self.name} ended early; its message stands above")
+        return answer
+
+    def repeat(self) -> None:
+        self.seconds.append(float(self._say("again")))
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def peak_mib(self) -> float:
+        """Ends the process."""
+        return int(self._process.communicate()[0]) / 1024
+
+
+def _difference(expected: np.ndarray, other: Contestant) -> float:
+    result = other.result
+    if other.name == "jax tiled":  # clips, and continues the image beyond its borders
+        inside = (
+            slice(None),
+            slice(BORDER_PX, -BORDER_PX),
+            slice(BORDER_PX, -BORDER_PX),
+        )
+        expected, result = np.clip(expected, 0, 1)[inside], result[inside]
+    return np.abs(expected - result).max()
+
+
+def compare(job: str, repeats: int) -> None:
+    """Runs one job on all sides and prints a line for each."""
+    sides = [s for s in SIDES if not (job == "train" and s == "jax tiled")]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        save_weights(folder / "weights.npz")
+        contestants = [
+            Contestant(side, job, folder / "weights.npz", folder / f"{side}.npy")
+            for side in sides
+        ]
+    for other in contestants[1:]:
+        difference = _difference(contestants[0].result, other)
+        if not difference <= TOLERANCE:
+            for contestant in contestants:
+                contestant.kill()
+            sys.exit(f"{job}: {other.name} differs from jax by {difference:.1e}")
+    for _ in range(repeats):
+        for contestant in contestants:
+            contestant.repeat()
+    medians = {c.name: 1000 * statistics.median(c.seconds) for c in contestants}
+    for c in contestants:
+        print(
+            f"{job:10} {c.name:12} {medians[c.name]:8.1f} {1000 * min(c.seconds):8.1f}"
+            f" {medians[c.name] / medians['torch']:8.2f}"
+            f" {medians[c.name] / medians['torch tuned']:8.2f} {c.peak_mib():8.0f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="times the dual network and PyTorch's")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--job", choices=JOBS, help="only this one")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if args.worker:
+        return work(*args.worker)
+    if importlib.util.find_spec("torch") is None:
+        sys.exit("PyTorch is not installed; pip install -e '.[bench]' brings it")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch"))
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, {versions}, {args.repeats} repeats"
+    )
+    print(
+        f"{'job':10} {'side':12} {'median ms':>8} {'min ms':>8} {'/ torch':>8}"
+        f" {'/ tuned':>8} {'peak MiB':>8}"
+    )
+    for job in [args.job] if args.job else JOBS:
+        compare(job, args.repeats)
+
+
+if __name__ == "__main__":
+    main()
