@@ -117,13 +117,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     scenes, pairs = load_data(config)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    commit = _commit()
     model_config = config.model.to_dict()
     network = make_model(**model_config)
     settings = make_settings(config)
 
     params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
     side = 8 * network.stride
-    params = network.init(params_key, jnp.zeros((1, side, side, 3)))["params"]
+    params = jax.jit(network.init)(params_key, jnp.zeros((1, side, side, 3)))["params"]
     # In the order of OBJECTIVES: a ConfigDict sorts its keys by the alphabet.
     phases = [(n, config.phases[n]) for n in OBJECTIVES if config.phases[n].steps]
     total = sum(phase.steps for _, phase in phases)
@@ -135,13 +136,16 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     step = int(state.step)
     if step:
         print(f"resuming at step {step} of {total} from {workdir}")
-    _write_config(workdir, config)
+    _write_config(workdir, config, commit)
     rows = telemetry.MetricsFile(workdir / "metrics.jsonl", last_step=step)
 
     with telemetry.ProgressLine(config.data.batch_size, step, total) as progress:
         start = 0  # of the phase
         for number, (name, phase) in enumerate(phases):
             stop = start + phase.steps
+            if step >= stop:  # done before this run was resumed
+                start = stop
+                continue
             if step == start:  # a phase starts from the averaged parameters
                 averaged = jax.tree.map(jnp.copy, state.ema_params)
                 opt_state = optimizers[name].init(averaged)
@@ -151,7 +155,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                 seed=config.seed + number,
                 crop_px=config.data.crop_px,
                 batch_size=config.data.batch_size,
-                first_batch=max(0, step - start),
+                first_batch=step - start,
                 threads=config.data.threads,
             )
             objective = make_objective(name, model=network, settings=settings)
@@ -165,6 +169,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                 backend,
             )
             clock = telemetry.Stopwatch()
+            first_step = True
             before = None  # metrics of the step before, not yet looked at
             while step < stop:
                 batch = parallel.place(next(batches), backend)
@@ -176,7 +181,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                     telemetry.check_finite(name, step - 1, jax.device_get(before))
                 before = metrics
                 busy_s = clock.lap()
-                if step - start == 1:  # compilation, not a rate to go by
+                if first_step:  # compilation, not a rate to go by
+                    first_step = False
                     progress.compiled(name, busy_s)
                 else:
                     progress.count(waiting_s + busy_s, waiting_s)
@@ -197,7 +203,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                         workdir / weights.WORKDIR_FILE,
                         state.ema_params,
                         model=model_config,
-                        about={"steps": str(step), "commit": _commit()},
+                        about={"steps": str(step), "commit": commit},
                     )
                 clock.lap()  # evaluating and saving are not part of the step
             start = stop
@@ -237,11 +243,11 @@ def _commit() -> str:
     return result.stdout.strip() or "unknown"
 
 
-def _write_config(workdir: Path, config: ConfigDict) -> None:
+def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     record = {
         "config": config.to_dict(),
-        "commit": _commit(),
+        "commit": commit,
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in packages},
         "devices": [str(device) for device in jax.devices()],
