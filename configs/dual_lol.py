@@ -18,6 +18,7 @@ def get_config(arg: str = ""):
     c.phases.joint.learning_rate = 1e-3
     c.optimizer.warmup_steps = 200
     c.optimizer.ema_decay = 0.999
+    c.loss.denoising.detail = 1.0
     c.loss.denoising.pixel = 2.0
     c.loss.denoising.colour = 1.0
     c.loss.denoising.coarse = 0.0

@@ -10,7 +10,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from lowlight_jax.losses.colour import colour_difference
-from lowlight_jax.losses.structural import structural_loss
+from lowlight_jax.losses.structural import detail_loss, structural_loss
 from lowlight_jax.losses.two_way import (
     absolute_difference,
     forward_constraint,
@@ -48,6 +48,8 @@ class DenoisingWeights:
     Attributes:
       forward: S(high, noisy - noise), formula 13.
       reverse: S(noisy, high + noise), formula 14.
+      detail: 1 - SSIM(high, noisy - noise), one scale; chosen: MS-SSIM gives its
+        finest scale, the one where noise is, a twentieth of its weight.
       pixel: |high - (noisy - noise)|; chosen: MS-SSIM alone leaves brightness and
         colour of flat areas free.
       colour: `colour_difference`; chosen, not in the paper.
@@ -56,6 +58,7 @@ class DenoisingWeights:
 
     forward: float = 1.0
     reverse: float = 1.0
+    detail: float = 0.0
     pixel: float = 1.0
     colour: float = 0.0
     coarse: float = 0.5
@@ -105,6 +108,7 @@ def denoising_loss(
             {
                 "forward": lambda: structural_loss(pred, high),
                 "reverse": lambda: structural_loss(high + noise, noisy),
+                "detail": lambda: detail_loss(pred, high),
                 "pixel": lambda: absolute_difference(pred, high),
                 "colour": lambda: colour_difference(pred, high),
             },

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from lowlight_jax.ops.structure import (
     MS_SSIM_WEIGHTS,
     ms_ssim_terms,
+    ssim_terms,
     usable_scales,
     weighted_product,
 )
@@ -42,3 +43,12 @@ def structural_loss(pred: Images, target: Images) -> PerImage:
         weights = weights / weights.sum()
     terms = jnp.maximum(ms_ssim_terms(pred, target, scales), _TERM_FLOOR)
     return 1.0 - weighted_product(terms, weights)
+
+
+def detail_loss(pred: Images, target: Images) -> PerImage:
+    """1 - SSIM at full resolution alone, `[b]` in [0, 2]; images as above, from 11 px.
+
+    Source: Wang et al. 2004; as a loss beside MS-SSIM: chosen.
+    """
+    ssim, _ = ssim_terms(pred, target)
+    return 1.0 - ssim.mean(-1)
