@@ -120,6 +120,8 @@ def test_formats_keep_what_the_table_says(tmp_path, suffix, keeps):
     back = read_photo(path)
     assert (back.pixels.shape[2] == 1) == ("gray" in keeps)
     assert back.icc == (GRAY if {"gray", "icc"} <= keeps else None)
+    with Image.open(path) as image:  # a gray profile must not describe RGB
+        assert (image.info.get("icc_profile") is None) == (back.icc is None)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
