@@ -1,45 +1,40 @@
-"""Score methods on pairs of photographs: what is saved is what is scored.
+"""The command that scores: results in files, or a network on dark photographs.
 
-Every method maps a uint8 image to a uint8 image, so results are clipped and rounded
-before they are scored, and nothing is rescaled by the truth's mean.
+    python -m lowlight_jax.evaluate --pred DIR --target DIR
+    python -m lowlight_jax.evaluate --model dual --low DIR --target DIR
+    python -m lowlight_jax.evaluate --model dual --data DIR
 
-    python -m lowlight_jax.evaluate --data DIR --model dual
+The last one takes a folder of pairs as training does, by default the scenes that
+training keeps for validation, and compares the network with classical methods.
+Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.
 """
 
 import argparse
+import csv
+import io
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lowlight_jax import metrics
+from lowlight_jax import metrics, scoring
 from lowlight_jax.baselines import tone
 from lowlight_jax.cache import use_compilation_cache
 from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.enhance import Enhancer
+from lowlight_jax.image_files import ImageFileError, find_images, read_photo
+from lowlight_jax.scoring import Item, Scores
 
 Method = Callable[[np.ndarray], np.ndarray]
 
-# Column name to (function of (pred, target), digits). Means over images.
-MEASURES = {
-    "PSNR": (metrics.psnr_rgb, 2),
-    "SSIM": (metrics.ssim_rgb, 3),
-    "CIEDE2000": (metrics.ciede2000, 2),
-    "saturation": (metrics.saturation_ratio, 2),
-    "noise": (lambda pred, target: metrics.noise_level(pred), 2),
-}
-PROTOCOL = (
-    "RGB, 8-bit results as saved, no rescaling by the truth; mean over images. "
-    "saturation: mean chroma relative to the truth's (1 is right); "
-    "noise: estimated standard deviation, 8-bit units"
-)
+COMPARED = ("psnr_rgb", "ssim_rgb", "ciede2000", "saturation_ratio", "noise_level")
 
 
 def identity(image: np.ndarray) -> np.ndarray:
@@ -60,103 +55,321 @@ def classical_methods() -> dict[str, Method]:
     return {"input": identity, "gamma 0.4": tone.gamma, "CLAHE": tone.clahe}
 
 
-@jax.jit
-def _score(pred, target):
-    images = (jnp.float32(image)[None] / 255.0 for image in (pred, target))
-    pred, target = images
-    return {name: measure(pred, target)[0] for name, (measure, _) in MEASURES.items()}
-
-
 def score_methods(
-    methods: Mapping[str, Method], pairs: Sequence[Pair], *, quiet: bool = False
-) -> dict[str, dict[str, list[float]]]:
-    """Scores of every method on every pair.
+    methods: Mapping[str, Method],
+    pairs: Sequence[Pair],
+    *,
+    measures: Sequence[str] = COMPARED,
+    quiet: bool = False,
+) -> dict[str, Scores]:
+    """Scores of every method on every pair; "truth" are the targets themselves.
 
     Args:
-      methods: by name.
-      pairs: uint8 images.
+      methods: uint8 `[h, w, 3]` in, the same out, by name.
+      pairs: what they are tried on.
+      measures: see `scoring.score_items`.
       quiet: without progress bar.
-    Returns:
-      `{method: {measure: [one value per pair]}}`; also "truth", the noise of the
-      normal photographs themselves.
     """
+
+    def items(method: Method, title: str) -> Iterator[Item]:
+        for pair in track(pairs, title, transient=True, disable=quiet):
+            yield Item(pair.name, method(pair.low), pair.high, pair.low)
+
     scores = {
-        name: {measure: [] for measure in MEASURES} for name in (*methods, "truth")
+        name: scoring.score_items(items(method, name), measures)
+        for name, method in methods.items()
     }
-    indices = range(len(pairs))
-    for i in track(indices, "Scoring", transient=True, disable=quiet):
-        pair = pairs[i]
-        results = {name: method(pair.low) for name, method in methods.items()}
-        results["truth"] = pair.high
-        for name, result in results.items():
-            for measure, value in _score(result, pair.high).items():
-                scores[name][measure].append(float(value))
-    return scores
+    truth = (Item(pair.name, pair.high, pair.high, pair.low) for pair in pairs)
+    return scores | {"truth": scoring.score_items(truth, measures)}
 
 
-def means(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> dict:
-    """`{method: {measure: mean over images}}`."""
-    return {
-        method: {measure: float(np.mean(v)) for measure, v in by_measure.items()}
-        for method, by_measure in scores.items()
-    }
+def print_scores(
+    title: str, scores: Mapping[str, Scores], *, per_image: bool = False
+) -> None:
+    """A row for each method: mean ± standard deviation over images."""
+    table = Table(title=title)
+    table.add_column("")
+    columns = list(next(iter(scores.values())).columns)
+    for column in columns:
+        table.add_column(_heading(column), justify="right")
+    for method, of_method in scores.items():
+        if per_image:
+            for i, name in enumerate(of_method.names):
+                values = [of_method.columns[column][i] for column in columns]
+                cells = [_cell(c, v) for c, v in zip(columns, values, strict=True)]
+                table.add_row(name, *cells)
+            table.add_section()
+        table.add_row(method, *(_summary(of_method, column) for column in columns))
+    Console(width=max(100, 24 + 18 * len(columns))).print(table)
 
 
-def print_table(title: str, scores: Mapping) -> None:
-    """A row per method, a column per measure, means over images."""
-    table = Table(title=title, caption=PROTOCOL)
-    table.add_column("method")
-    for measure in MEASURES:
-        table.add_column(measure, justify="right")
-    for method, by_measure in means(scores).items():
-        cells = [
-            f"{by_measure[measure]:.{digits}f}"
-            for measure, (_, digits) in MEASURES.items()
-        ]
-        table.add_row(method, *cells)
-    Console(width=100).print(table)
+def _heading(column: str) -> str:
+    better = "↑" if column.removesuffix("_gtmean") in metrics.HIGHER_IS_BETTER else "↓"
+    return column if column.startswith("saturation") else f"{column} {better}"
 
 
-def write_report(path: Path, pairs: Sequence[Pair], scores: Mapping) -> None:
-    """Scores of every image as JSON, with the protocol."""
-    names = [pair.name for pair in pairs]
-    report = {"protocol": PROTOCOL, "images": names, "scores": scores}
-    path.write_text(json.dumps(report, indent=1))
+def _cell(column: str, value: float | None) -> str:
+    digits = scoring.DIGITS.get(column.removesuffix("_gtmean"), 2)
+    return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Scores a network beside the classical methods; returns the exit code."""
+def _summary(scores: Scores, column: str) -> str:
+    mean, std = scores.mean(column), scores.std(column)
+    count = scores.values(column).size
+    text = _cell(column, mean)
+    if not np.isnan(std):
+        text += f" ± {_cell(column, std)}"
+    return text if count == len(scores.names) else f"{text} ({count} images)".strip()
+
+
+def write_report(
+    path: Path, scores: Mapping[str, Scores], *, protocol: str = scoring.PROTOCOL
+) -> None:
+    """Protocol, versions, means and a row for each image; JSON or CSV by suffix."""
+    versions = {name: metadata.version(name) for name in ("jax", "dm-pix", "numpy")}
+    rows = [
+        {"method": method, "image": name}
+        | {column: values[i] for column, values in of_method.columns.items()}
+        for method, of_method in scores.items()
+        for i, name in enumerate(of_method.names)
+    ]
+    if path.suffix == ".csv":
+        file = io.StringIO()
+        file.write(f"# {protocol}\n# {json.dumps(versions)}\n")
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        text = file.getvalue()
+    else:
+        summary = {
+            method: {
+                column: {
+                    "mean": _or_none(of_method.mean(column)),
+                    "std": _or_none(of_method.std(column)),
+                    "images": int(of_method.values(column).size),
+                }
+                for column in of_method.columns
+            }
+            for method, of_method in scores.items()
+        }
+        notes = [note for of_method in scores.values() for note in of_method.notes]
+        report = {
+            "protocol": protocol,
+            "versions": versions,
+            "summary": summary,
+            "notes": notes,
+            "rows": rows,
+        }
+        text = json.dumps(report, indent=1)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value  # JSON has no NaN
+
+
+def pair_files(
+    folders: Mapping[str, Path],
+) -> tuple[list[tuple[str, dict[str, Path]]], list[str]]:
+    """Files of the same name, whatever their suffix, in every folder.
+
+    Returns:
+      `(name, {role: file})` in order of name, and a sentence for each file that has no
+      partner.
+    Raises:
+      ValueError: a folder is missing or holds no images.
+    """
+    named: dict[str, dict[str, Path]] = {}
+    problems = []
+    for role, folder in folders.items():
+        if not folder.is_dir():
+            raise ValueError(f"--{role}: {folder} is no folder; expected one of images")
+        files = find_images(folder)
+        if not files:
+            raise ValueError(f"--{role}: {folder} holds no images")
+        for file in files:
+            name = str(file.relative_to(folder).with_suffix(""))
+            if role in named.setdefault(name, {}):
+                problems.append(
+                    f"{file}: a second file of this name; the first is used"
+                )
+            else:
+                named[name][role] = file
+    pairs = []
+    for name, files in sorted(named.items()):
+        missing = [role for role in folders if role not in files]
+        if missing:
+            found = next(iter(files.values()))
+            problems.append(
+                f"{found}: no file of this name in --{', --'.join(missing)}"
+            )
+        else:
+            pairs.append((name, files))
+    return pairs, problems
+
+
+def read_8_bit(path: Path) -> np.ndarray:
+    """The pixels of an 8-bit file without transparency, uint8 `[h, w, c]`.
+
+    Raises:
+      ImageFileError: it cannot be read, or is no such file.
+    """
+    photo = read_photo(path)
+    if photo.pixels.dtype != np.uint8 or photo.alpha is not None:
+        found = "16 bits" if photo.pixels.dtype != np.uint8 else "transparency"
+        raise ImageFileError(
+            f"{path}: found an image with {found}; scores are defined for 8-bit RGB or "
+            "gray images: convert it"
+        )
+    return photo.pixels
+
+
+def read_items(
+    pairs: Iterable[tuple[str, Mapping[str, Path]]],
+    enhancer: Enhancer | None,
+    problems: list[str],
+) -> Iterator[Item]:
+    """Items of the files that can be scored; a sentence in `problems` for the others.
+
+    `pred` comes from its file, or with an enhancer from the file `low`.
+    """
+    for name, files in pairs:
+        try:
+            images = {role: read_8_bit(file) for role, file in files.items()}
+        except ImageFileError as error:
+            problems.append(str(error))
+            continue
+        if len({image.shape for image in images.values()}) > 1:
+            sizes = ", ".join(
+                f"{role} {i.shape[1]}x{i.shape[0]}x{i.shape[2]}"
+                for role, i in images.items()
+            )
+            problems.append(f"{name}: images differ in size or channels: {sizes}")
+            continue
+        pred = enhancer(images["low"]) if enhancer else images["pred"]
+        yield Item(name, pred, images.get("target"), images.get("low"))
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lowlight_jax.evaluate",
-        description="Score a network on pairs of photographs.",
+        description="Score enhanced images, or a network on dark ones.",
+        epilog="Files are paired by name, whatever their suffix.",
     )
-    parser.add_argument("--data", required=True, help="folder with low/ and high/")
-    parser.add_argument("--model", default="dual", help="weights that ship")
-    parser.add_argument("--checkpoint", help="workdir or .safetensors, instead")
+    parser.add_argument("--pred", type=Path, help="folder of results to score")
+    parser.add_argument("--target", type=Path, help="folder of what they should be")
+    parser.add_argument("--low", type=Path, help="folder of dark originals")
+    parser.add_argument("--data", help="folder of pairs, as for training")
+    parser.add_argument("--model", help="weights that ship, e.g. dual")
+    parser.add_argument("--checkpoint", help="workdir of a training, or .safetensors")
     parser.add_argument(
         "--split",
         default="validation",
         choices=("validation", "train", "all", "test"),
-        help="which pairs; test is LOL's own eval15 (default: %(default)s)",
+        help="with --data: which pairs; test is LOL's eval15 (default: %(default)s)",
     )
-    parser.add_argument("--validation-every", type=int, default=8)
-    parser.add_argument("--output", help="JSON file for the scores of every image")
+    parser.add_argument("--validation-every", type=int, default=8, help="with --data")
+    parser.add_argument("--metrics", help="names, separated by commas")
+    parser.add_argument(
+        "--gt-mean",
+        action="store_true",
+        help="adds columns *_gtmean: scores after matching the target's mean",
+    )
+    parser.add_argument("--per-image", action="store_true", help="a row for each image")
+    parser.add_argument("--output", type=Path, help="scores.json or scores.csv")
     args = parser.parse_args(argv)
-    use_compilation_cache()
-    try:
-        enhancer = Enhancer(args.model, args.checkpoint)
+    network = bool(args.model or args.checkpoint)
+    if args.model and args.checkpoint:
+        parser.error("--model and --checkpoint: expected one of them")
+    if sum(map(bool, (args.pred, args.data, network and args.low))) != 1:
+        parser.error(
+            "expected --pred DIR, or --model NAME (or --checkpoint) with --low DIR or "
+            "--data DIR"
+        )
+    if args.data and not network:
+        args.model = "dual"
+    if args.output and args.output.suffix not in (".json", ".csv"):
+        parser.error(f"--output {args.output}: expected a name ending in .json or .csv")
+    if args.gt_mean and not args.target:
+        parser.error(
+            "--gt-mean: expected --target DIR, the truth to take the mean from"
+        )
+    return args
+
+
+def _choose_measures(args: argparse.Namespace) -> list[str]:
+    if args.metrics:
+        measures = scoring.resolve_measures(filter(None, args.metrics.split(",")))
+    elif args.data:
+        return list(COMPARED)
+    else:
+        measures = list(scoring.WITH_TARGET if args.target else ())
+        measures += scoring.WITHOUT_TARGET
+        measures += ["loe"] if args.low else []
+    needed = {m: "low" if m == "loe" else "target" for m in measures}
+    lacking = [
+        f"{measure} needs --{role} DIR"
+        for measure, role in needed.items()
+        if measure not in metrics.NO_REFERENCE
+        and not (args.data or getattr(args, role))
+    ]
+    if lacking:
+        raise ValueError("; ".join(lacking))
+    return measures
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Does what was asked and returns the exit code."""
+    measures = _choose_measures(args)
+    enhancer = None
+    if args.model or args.checkpoint:
+        enhancer = Enhancer(args.model or "", args.checkpoint)
+    problems: list[str] = []
+    if args.data:
         pairs = load_split(
             args.data, args.split, validation_every=args.validation_every
         )
-    except ValueError as error:
+        methods = classical_methods() | network_methods(enhancer)
+        scores = score_methods(methods, pairs, measures=measures)
+        title = f"{args.data}, {args.split}: {len(pairs)} pairs"
+    else:
+        roles = ("pred", "target", "low")
+        folders = {r: getattr(args, r) for r in roles if getattr(args, r)}
+        files, problems = pair_files(folders)
+        items = read_items(track(files, "Scoring", transient=True), enhancer, problems)
+        result = scoring.score_items(items, measures, gt_mean=args.gt_mean)
+        scores = {str(args.pred or args.checkpoint or args.model): result}
+        title = f"{len(result.names)} images"
+    protocol = scoring.PROTOCOL + args.gt_mean * scoring.GTMEAN_PROTOCOL
+    scored = sum(len(of_method.names) for of_method in scores.values())
+    if scored:
+        print_scores(title, scores, per_image=args.per_image)
+        print(protocol)
+        if args.output:
+            write_report(args.output, scores, protocol=protocol)
+            print(f"written: {args.output}")
+    notes = [note for of_method in scores.values() for note in of_method.notes]
+    for line in problems + notes:
+        print(line, file=sys.stderr)
+    if not scored:
+        print("error: no image could be scored", file=sys.stderr)
+        return 2
+    return 1 if problems or notes else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    use_compilation_cache()
+    try:
+        return evaluate(args)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    methods = classical_methods() | network_methods(enhancer)
-    scores = score_methods(methods, pairs)
-    print_table(f"{args.data}, {args.split} ({len(pairs)} pairs)", scores)
-    if args.output:
-        write_report(Path(args.output), pairs, scores)
-    return 0
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was written", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ batches are split over devices by their first dimension.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 from lowlight_jax.compile import cpu_compiler_options
 from lowlight_jax.train_step import Batch, Metrics, TrainState
@@ -57,3 +58,10 @@ def place(batch: Batch, backend: str) -> Batch:
         name: array.reshape(devices, -1, *array.shape[1:])
         for name, array in batch.items()
     }
+
+
+def share(arrays: Sequence[np.ndarray]) -> list[jax.Array]:
+    """Arrays split over the local devices, which must divide their first dimension."""
+    mesh = jax.sharding.Mesh(jax.local_devices(), AXIS)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    return [jax.device_put(array, sharding) for array in arrays]

@@ -257,15 +257,11 @@ def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
 
 def _validation_scores(network, params, pairs: Sequence[Pair]) -> dict[str, float]:
     methods = evaluate.network_methods(Enhancer.from_params(network, params))
-    scores = evaluate.means(evaluate.score_methods(methods, pairs, quiet=True))
+    scores = evaluate.score_methods(methods, pairs, quiet=True)
     full, enhanced = (scores[name] for name in reversed(list(methods)))
-    return {
-        "psnr_rgb": full["PSNR"],
-        "ssim_rgb": full["SSIM"],
-        "psnr_rgb_enhanced": enhanced["PSNR"],
-        "ssim_rgb_enhanced": enhanced["SSIM"],
-        "saturation": full["saturation"],
-        "ciede2000": full["CIEDE2000"],
+    return {measure: full.mean(measure) for measure in evaluate.COMPARED} | {
+        f"{measure}_enhanced": enhanced.mean(measure)
+        for measure in ("psnr_rgb", "ssim_rgb")
     }
 
 
@@ -276,8 +272,8 @@ def _final_evaluation(
     enhancer = Enhancer.from_params(network, params)
     methods = evaluate.classical_methods() | evaluate.network_methods(enhancer)
     scores = evaluate.score_methods(methods, pairs)
-    evaluate.print_table(f"{len(pairs)} pairs held out of training", scores)
-    evaluate.write_report(workdir / "scores.json", pairs, scores)
+    evaluate.print_scores(f"{len(pairs)} pairs held out of training", scores)
+    evaluate.write_report(workdir / "scores.json", scores)
     shown = [pairs[i] for i in range(0, len(pairs), -(-len(pairs) // grid_images))]
     grid = workdir / "results.png"
     save_picture_grid(

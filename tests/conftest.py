@@ -1,5 +1,9 @@
-"""Settings for every test: on the CPU, which must be said before JAX is imported."""
+"""Settings for every test, made before JAX is used: CPU, as four devices."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 4)

@@ -71,8 +71,8 @@ def test_it_trains_both_modules_and_says_so(whole):
     ):
         assert part in result.stderr
     for part in (
-        "PSNR",
-        "SSIM",
+        "psnr_rgb",
+        "ssim_rgb",
         "input",
         "enhancement only",
         "enhancement + denoising",
@@ -95,8 +95,8 @@ def test_it_leaves_what_it_promises(whole):
     record = json.loads((workdir / "config.json").read_text())
     assert record["config"]["seed"] == 0 and record["packages"]["jax"]
     scores = json.loads((workdir / "scores.json").read_text())
-    assert len(scores["images"]) == 4
-    assert set(scores["scores"]) > {"input", "enhancement only"}
+    assert set(scores["summary"]) > {"input", "enhancement only"}
+    assert scores["summary"]["input"]["psnr_rgb"]["images"] == 4
 
 
 def test_its_result_enhances_a_photo(whole, tmp_path):

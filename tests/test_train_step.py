@@ -22,7 +22,7 @@ SETTINGS = DualSettings()
 @pytest.fixture(scope="module")
 def batch():
     rng = np.random.default_rng(0)
-    smooth = rng.uniform(40, 250, (2, 4, 4, 3)).repeat(12, 1).repeat(12, 2)
+    smooth = rng.uniform(40, 250, (4, 4, 4, 3)).repeat(12, 1).repeat(12, 2)
     high = np.uint8(smooth + rng.uniform(0, 5, smooth.shape))
     return {"low": high // 8, "high": high}
 
@@ -107,8 +107,11 @@ def test_jit_and_pmap_agree_under_sgd(batch):
 
 
 def test_automatic_back_end():
-    expected = "pmap" if jax.local_device_count() > 1 else "jit"
-    assert parallel.choose_backend("auto", 8 * jax.local_device_count()) == expected
+    assert jax.local_device_count() == 4, "as conftest says"
+    assert parallel.choose_backend("auto", 8) == "pmap"
+    assert parallel.choose_backend("jit", 7) == "jit"
+    with pytest.raises(ValueError, match="batch_size is 6, which 4 devices cannot"):
+        parallel.choose_backend("auto", 6)
 
 
 def test_schedule_warms_up_and_falls():

@@ -1,0 +1,198 @@
+"""Scores of 8-bit images, one row per image: what is saved is what is scored.
+
+Every score is of one image, whatever batch or device it was computed in, and means are
+taken on the host at the very end, in float64, over the images that have a score. So no
+batch size, number of devices or ragged tail can change them.
+Not here: the measures (`metrics`), files and tables (`evaluate`).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lowlight_jax import metrics, parallel
+from lowlight_jax.ops.colour import luma
+
+WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
+WITHOUT_TARGET = ("niqe", "brisque", "noise_level")
+_ON_HOST = ("niqe", "brisque", "loe")
+_GTMEAN = "_gtmean"
+DIGITS = {"psnr_rgb": 2, "ssim_rgb": 4, "ms_ssim_rgb": 4, "lpips_alex": 4, "loe": 1}
+
+PROTOCOL = (
+    "8-bit images as saved, all channels, nothing rescaled by the target; mean over "
+    "images. delta_e_itp: white at 100 cd/m2."
+)
+GTMEAN_PROTOCOL = (
+    " Columns *_gtmean: the image was first multiplied by mean luma of the target / "
+    "mean luma of the image, clipped and rounded; not comparable with the others."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image to be scored, uint8 `[h, w, c]` all.
+
+    Attributes:
+      name: of its row.
+      pred: the image.
+      target: what it should be, or None.
+      low: the dark original, or None; only `loe` asks for it.
+    """
+
+    name: str
+    pred: np.ndarray
+    target: np.ndarray | None = None
+    low: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class Scores:
+    """Scores of many images.
+
+    Attributes:
+      names: of the images.
+      columns: by measure, a value for each image; None where the image has none.
+      notes: one sentence for each missing value.
+    """
+
+    names: list[str] = dataclasses.field(default_factory=list)
+    columns: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def values(self, measure: str) -> np.ndarray:
+        """Float64, the images that have this score."""
+        column = self.columns[measure]
+        return np.array([value for value in column if value is not None], np.float64)
+
+    def mean(self, measure: str) -> float:
+        """Mean over the images that have this score; NaN where none has."""
+        values = self.values(measure)
+        return float(values.mean()) if values.size else math.nan
+
+    def std(self, measure: str) -> float:
+        """Standard deviation over images (of the sample, n - 1); NaN below two."""
+        values = self.values(measure)
+        return float(values.std(ddof=1)) if values.size > 1 else math.nan
+
+
+def resolve_measures(names: Iterable[str]) -> list[str]:
+    """Full names of measures; "psnr" and "ssim" are short for "psnr_rgb" and so on.
+
+    Raises:
+      ValueError: a name is unknown.
+    """
+    full = []
+    for name in names:
+        matches = [m for m in metrics.METRICS if name in (m, m.rsplit("_", 1)[0])]
+        if not matches:
+            raise ValueError(
+                f"no measure {name!r}; expected some of {', '.join(metrics.METRICS)}"
+            )
+        full += [match for match in matches if match not in full]
+    return full
+
+
+def match_mean(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """`pred` scaled to the target's mean luma, clipped, rounded; uint8 `[h, w, c]`.
+
+    Source: the evaluation of KinD (Zhang, Zhang, Guo 2019) and its successors. It lets
+    the truth correct the exposure, so scores of it stand apart.
+    """
+    means = [float(luma(jnp.float32(image)).mean()) for image in (pred, target)]
+    scaled = pred.astype(np.float64) * (means[1] / max(means[0], 1e-9))
+    return np.uint8(np.rint(np.clip(scaled, 0, 255)))
+
+
+def score_items(
+    items: Iterable[Item],
+    measures: Sequence[str],
+    *,
+    gt_mean: bool = False,
+    batch_size: int = 0,
+) -> Scores:
+    """Scores every item; consecutive items of one size share a batch.
+
+    Args:
+      items: in the order of the rows.
+      measures: full names; each needs what it compares with in every item.
+      gt_mean: also scores `match_mean` of each image, in columns named `*_gtmean`.
+      batch_size: images at a time, rounded up to a multiple of the local devices, which
+        share them; 0: one for each device.
+    """
+    scores = Scores(columns={measure: [] for measure in measures})
+    if gt_mean:
+        compared = [m for m in measures if m not in (*metrics.NO_REFERENCE, "loe")]
+        scores.columns |= {measure + _GTMEAN: [] for measure in compared}
+    devices = jax.local_device_count()
+    batch_size = -(-max(batch_size, 1) // devices) * devices
+    for batch in _same_size_batches(items, batch_size):
+        scores.names += [item.name for item in batch]
+        rows = {
+            measure: _score_batch(batch, measure, batch_size) for measure in measures
+        }
+        if gt_mean:
+            matched = [
+                dataclasses.replace(item, pred=match_mean(item.pred, item.target))
+                for item in batch
+            ]
+            for measure in compared:
+                values = _score_batch(matched, measure, batch_size)
+                rows[measure + _GTMEAN] = values
+        for column, values in rows.items():
+            for item, value in zip(batch, values, strict=True):
+                if isinstance(value, str):
+                    scores.notes.append(f"{item.name}: no {column}: {value}")
+                    value = None
+                scores.columns[column].append(value)
+    return scores
+
+
+def _same_size_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in items:
+        if batch and (len(batch) == size or batch[0].pred.shape != item.pred.shape):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _score_batch(
+    batch: Sequence[Item], measure: str, size: int
+) -> list[float] | list[str]:
+    """A value for each item, or for each the reason why there is none."""
+    function = metrics.METRICS[measure]
+    sides = [[item.pred for item in batch]]
+    if measure == "loe":
+        sides.append([item.low for item in batch])
+    elif measure not in metrics.NO_REFERENCE:
+        sides.append([item.target for item in batch])
+    try:
+        if measure in _ON_HOST:
+            values = function(*(np.stack(side) / 255.0 for side in sides))
+        else:
+            values = _run(function, sides, size)[: len(batch)]
+    except ValueError as error:
+        return [str(error)] * len(batch)
+    return [
+        float(value) if np.isfinite(value) else "not defined for this image"
+        for value in np.asarray(values, np.float64)
+    ]
+
+
+def _run(
+    function: Callable, sides: Sequence[list[np.ndarray]], size: int
+) -> np.ndarray:
+    """One compiled call; a short batch is filled up with copies, dropped by the caller.
+
+    Otherwise the tail of every set would be compiled anew.
+    """
+    filled = [np.stack(side + side[-1:] * (size - len(side))) for side in sides]
+    images = [np.float32(side) / np.float32(255) for side in filled]
+    return np.asarray(function(*parallel.share(images)))

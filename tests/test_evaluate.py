@@ -1,0 +1,209 @@
+"""Scoring: exact for any batch and device, files as saved, bad input in one line."""
+
+import csv
+import json
+import math
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from lowlight_jax import evaluate, scoring
+from lowlight_jax.scoring import Item
+
+
+def picture(seed, h=24, w=32):
+    return np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+
+def noisy(image, seed=99):
+    noise = np.random.default_rng(seed).integers(-20, 21, image.shape)
+    return np.uint8(np.clip(image + noise, 0, 255))
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = image[..., [2, 1, 0, *range(3, image.shape[-1])]]
+    assert cv2.imwrite(str(path), channels)
+
+
+@pytest.fixture
+def items():
+    """15 images, as many as LOL's test part, of two sizes."""
+    targets = [picture(i, *((24, 32) if i < 11 else (30, 26))) for i in range(15)]
+    return [
+        Item(str(i), noisy(target, i + 100), target) for i, target in enumerate(targets)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [0, 1, 8, 15])
+def test_means_do_not_depend_on_batch_or_devices(items, batch_size):
+    """15 images at batch 8 on 4 devices against a plain numpy loop."""
+    assert jax.local_device_count() == 4
+    scores = scoring.score_items(items, ["psnr_rgb"], batch_size=batch_size)
+    expected = [peak_signal_noise_ratio(item.target, item.pred) for item in items]
+    np.testing.assert_allclose(scores.columns["psnr_rgb"], expected, atol=1e-4)
+    np.testing.assert_allclose(scores.mean("psnr_rgb"), np.mean(expected), atol=1e-4)
+    np.testing.assert_allclose(
+        scores.std("psnr_rgb"), np.std(expected, ddof=1), atol=1e-4
+    )
+    assert scores.names == [item.name for item in items]
+
+
+def test_a_measure_that_an_image_is_too_small_for_is_blank(items):
+    large = Item("large", noisy(picture(0, 170, 170)), picture(0, 170, 170))
+    scores = scoring.score_items([items[0], large], ["psnr_rgb", "ms_ssim_rgb"])
+    assert scores.columns["ms_ssim_rgb"][0] is None
+    assert 0 < scores.columns["ms_ssim_rgb"][1] < 1
+    assert scores.values("ms_ssim_rgb").size == 1
+    assert scores.values("psnr_rgb").size == 2
+    assert "0: no ms_ssim_rgb" in scores.notes[0] and "161" in scores.notes[0]
+
+
+def test_mean_matching_stands_beside_never_instead(items):
+    dark = [Item(item.name, item.target // 3, item.target) for item in items[:2]]
+    plain = scoring.score_items(dark, ["psnr_rgb"])
+    both = scoring.score_items(dark, ["psnr_rgb", "noise_level"], gt_mean=True)
+    assert both.columns.keys() == {"psnr_rgb", "noise_level", "psnr_rgb_gtmean"}
+    assert both.columns["psnr_rgb"] == plain.columns["psnr_rgb"]
+    assert both.mean("psnr_rgb_gtmean") > both.mean("psnr_rgb") + 10
+
+
+def test_mean_matching_matches_the_mean():
+    target = picture(0)
+    matched = scoring.match_mean(target // 2, target)
+    weights = np.array([0.299, 0.587, 0.114])
+    assert abs((matched @ weights).mean() - (target @ weights).mean()) < 1.5
+
+
+@pytest.mark.parametrize(
+    "short, full", [("psnr", "psnr_rgb"), ("lpips", "lpips_alex"), ("niqe", "niqe")]
+)
+def test_short_names(short, full):
+    assert scoring.resolve_measures([short]) == [full]
+
+
+def test_unknown_measure_is_named():
+    with pytest.raises(ValueError, match="no measure 'pnsr'"):
+        scoring.resolve_measures(["pnsr"])
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for i in range(3):
+        write(tmp_path / "target" / f"{i}.png", picture(i))
+        write(tmp_path / "pred" / f"{i}.{('bmp', 'png', 'webp')[i]}", picture(i))
+    return tmp_path
+
+
+def command(tmp_path, *options):
+    arguments = ["--pred", tmp_path / "pred", "--target", tmp_path / "target"]
+    return evaluate.main([str(a) for a in (*arguments, "--metrics=psnr", *options)])
+
+
+def test_files_are_paired_whatever_their_suffix(folders, capsys):
+    write(folders / "pred" / "1.png", noisy(picture(1)))
+    output = folders / "scores.json"
+    assert command(folders, "--output", output, "--per-image") == 0
+    report = json.loads(output.read_text())
+    assert [row["image"] for row in report["rows"]] == ["0", "1", "2"]
+    assert report["rows"][0]["psnr_rgb"] == 100.0
+    expected = peak_signal_noise_ratio(picture(1), noisy(picture(1)))
+    assert math.isclose(report["rows"][1]["psnr_rgb"], expected, abs_tol=1e-4)
+    assert "8-bit" in report["protocol"] and report["versions"]["jax"]
+    assert "psnr_rgb" in capsys.readouterr().out
+
+
+def test_csv_has_the_same_rows(folders):
+    output = folders / "scores.csv"
+    assert command(folders, "--output", output) == 0
+    lines = output.read_text().splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert [row["image"] for row in rows] == ["0", "1", "2"]
+    assert "8-bit" in lines[0]
+
+
+def test_without_target_the_no_reference_measures(folders, capsys):
+    assert evaluate.main(["--pred", str(folders / "pred")]) == 1  # too small for NIQE
+    captured = capsys.readouterr()
+    assert "noise_level" in captured.out and "psnr" not in captured.out
+    assert "0: no niqe" in captured.err
+
+
+def test_each_bad_file_gets_a_line_and_the_others_a_score(folders, capsys):
+    good = (folders / "pred" / "0.bmp").read_bytes()
+    (folders / "pred" / "0.bmp").write_bytes(good[:100])
+    write(folders / "pred" / "only_pred.png", picture(5))
+    write(folders / "target" / "only_target.png", picture(5))
+    for name, image in {
+        "small": picture(6, 8, 8),
+        "deep": picture(6).astype(np.uint16) * 257,
+        "clear": np.dstack([picture(6), picture(7)[..., :1]]),
+    }.items():
+        write(folders / "pred" / f"{name}.png", image)
+        write(folders / "target" / f"{name}.png", picture(6))
+    output = folders / "scores.json"
+    assert command(folders, "--output", output) == 1
+    error = capsys.readouterr().err
+    for part in ("0.bmp", "only_pred", "only_target", "pred 8x8x3", "16 bits"):
+        assert part in error, part
+    assert "transparency" in error and len(error.splitlines()) == 6
+    assert [r["image"] for r in json.loads(output.read_text())["rows"]] == ["1", "2"]
+
+
+def test_empty_folder_is_an_error(folders, capsys):
+    (folders / "none").mkdir()
+    assert evaluate.main(["--pred", str(folders / "none")]) == 2
+    assert "holds no images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--pred", "x", "--gt-mean"], "--gt-mean: expected --target"),
+        (["--target", "x"], "expected --pred DIR, or --model"),
+        (["--pred", "x", "--output", "scores.txt"], "ending in .json or .csv"),
+    ],
+)
+def test_options_that_cannot_go_together(capsys, options, message):
+    with pytest.raises(SystemExit) as exit_:
+        evaluate.main(options)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_loe_asks_for_the_dark_originals(folders, capsys):
+    assert command(folders, "--metrics=loe") == 2
+    assert "loe needs --low DIR" in capsys.readouterr().err
+
+
+def test_enhancing_and_scoring_at_once_equals_scoring_the_files(folders, capsys):
+    from lowlight_jax.enhance.__main__ import main as enhance_command
+
+    for i in range(3):
+        write(folders / "low" / f"{i}.png", picture(i) // 8)
+    low, saved = str(folders / "low"), str(folders / "saved")
+    target = str(folders / "target")
+    metrics = "--metrics=psnr,ssim"
+    scores = []
+    assert enhance_command([low, "--output", saved]) == 0
+    for source in (["--pred", saved], ["--model", "dual", "--low", low]):
+        output = folders / "scores.json"
+        options = ["--target", target, metrics, "--output", str(output)]
+        assert evaluate.main([*source, *options]) == 0
+        scores.append(json.loads(output.read_text())["rows"])
+    for a, b in zip(*scores, strict=True):
+        assert (a["psnr_rgb"], a["ssim_rgb"]) == (b["psnr_rgb"], b["ssim_rgb"])
+
+
+def test_comparison_table_of_a_set_of_pairs(folders, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "cache"))
+    for i in range(3):
+        write(folders / "set" / "low" / f"{i}.png", picture(i) // 8)
+        write(folders / "set" / "high" / f"{i}.png", picture(i))
+    assert evaluate.main(["--data", str(folders / "set"), "--split", "all"]) == 0
+    out = capsys.readouterr().out
+    for row in ("input", "gamma 0.4", "CLAHE", "enhancement + denoising", "truth"):
+        assert row in out
