@@ -56,7 +56,7 @@ def test_enhancement_loss_is_formula_5(images):
 def test_denoising_loss_is_formula_6(images):
     noisy, high, noise = images
     denoised = Denoised(noisy - noise, noise, noisy, noise * 0)
-    weights = dual.DenoisingWeights(pixel=0.0, coarse=0.0)
+    weights = dual.DenoisingWeights(coarse=0.0)
     loss, _ = dual.denoising_loss(denoised, noisy, high, weights)
     expected = structural_loss(noisy - noise, high) + structural_loss(
         noisy, high + noise
@@ -112,7 +112,12 @@ def test_gradients_are_finite_where_nothing_varies(case):
         denoised = Denoised(pred - logit, logit, pred, logit * 0)
         return (
             value
-            + dual.denoising_loss(denoised, pred, high, dual.DenoisingWeights())[0]
+            + dual.denoising_loss(
+                denoised,
+                pred,
+                high,
+                dual.DenoisingWeights(detail=1.0, pixel=1.0, colour=1.0),
+            )[0]
         )
 
     value, grad = jax.value_and_grad(loss)(jnp.zeros_like(low))

@@ -59,7 +59,7 @@ class DenoisingWeights:
     forward: float = 1.0
     reverse: float = 1.0
     detail: float = 0.0
-    pixel: float = 1.0
+    pixel: float = 0.0
     colour: float = 0.0
     coarse: float = 0.5
 
