@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 import time
 import warnings
@@ -384,4 +385,6 @@ def _make_cached_enhancer(**options) -> Callable:
 
 
 if __name__ == "__main__":
+    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
