@@ -11,11 +11,13 @@
     lpips_alex        target          lower       31 (extra [lpips])  3
     loe               dark original   lower       1                   1 or 3
     niqe              nothing         lower       96, two blocks      1 or 3
-    brisque           nothing         lower       7                   1 or 3
+    brisque           nothing         lower       13                  1 or 3
     noise_level       nothing         lower       3                   1 or 3
 
-Everything else about them, source, range and tolerance, is in docs/measures.md. What a
-measure cannot take it refuses with a `ValueError` of one sentence.
+What a measure cannot take it refuses with a `ValueError` of one sentence. `loe`, `niqe`
+and `brisque` are computed by numpy; all others compile themselves, once for every shape
+of images, and can be differentiated. Source, range and tolerance of each are in
+docs/measures.md.
 """
 
 from collections.abc import Callable

@@ -6,6 +6,9 @@ is finite, and 0 where two colours are equal. The conversions to Lab and linear 
 are in `lowlight_jax.ops.colour`.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -17,6 +20,7 @@ from lowlight_jax.types import Images, PerImage
 Difference = Float[Array, "..."]
 
 
+@jax.jit
 def delta_e76(pred: Images, target: Images) -> PerImage:
     """Mean CIE 1976 colour difference: the distance in L*a*b* under D65.
 
@@ -34,6 +38,7 @@ def delta_e76(pred: Images, target: Images) -> PerImage:
     return _pixel_mean(_root(jnp.sum(difference**2, axis=-1)))
 
 
+@jax.jit
 def ciede2000(pred: Images, target: Images) -> PerImage:
     """Mean CIEDE2000 colour difference under D65, all weights 1.
 
@@ -50,6 +55,7 @@ def ciede2000(pred: Images, target: Images) -> PerImage:
     return _pixel_mean(ciede2000_of_lab(srgb_to_lab(pred), srgb_to_lab(target)))
 
 
+@functools.partial(jax.jit, static_argnames="white_cd_m2")
 def delta_e_itp(
     pred: Images, target: Images, *, white_cd_m2: float = 100.0
 ) -> PerImage:
@@ -75,6 +81,7 @@ def delta_e_itp(
     return _pixel_mean(720 * _root(square))
 
 
+@jax.jit
 def saturation_ratio(pred: Images, target: Images) -> PerImage:
     """How much colour is kept: mean Lab chroma C*, of `pred` over that of `target`.
 

@@ -26,6 +26,7 @@ from lowlight_jax.types import Images, PerImage
 _MSE_FLOOR = 1e-10  # 100 dB
 
 
+@jax.jit
 def psnr_rgb(pred: Images, target: Images) -> PerImage:
     """Peak signal-to-noise ratio over all pixels and channels, peak 1.
 
@@ -44,6 +45,7 @@ def psnr_rgb(pred: Images, target: Images) -> PerImage:
     return -10 * jnp.log10(jnp.maximum(jnp.mean(rows, axis=1), _MSE_FLOOR))
 
 
+@jax.jit
 def ssim_rgb(pred: Images, target: Images) -> PerImage:
     """Structural similarity: 11x11 Gaussian window of 1.5 px, no padding.
 
@@ -60,6 +62,7 @@ def ssim_rgb(pred: Images, target: Images) -> PerImage:
     return dm_pix.ssim(pred, target)
 
 
+@jax.jit
 def ms_ssim_rgb(pred: Images, target: Images) -> PerImage:
     """Multi-scale structural similarity, 5 scales.
 

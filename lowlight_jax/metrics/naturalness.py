@@ -24,7 +24,8 @@ from lowlight_jax.metrics.host import Codes, HostPerImage, score_on_host
 from lowlight_jax.types import Images
 
 _DEAD_BAND = 1e-9  # code values; four orders of summation then agree to 1e-10
-_BLOCK_PX = 96
+_BLOCK_PX = 96  # of NIQE
+_BRISQUE_PX = 13
 # MATLAB's rgb2gray, full range.
 _GRAY_WEIGHTS = np.array(
     [0.29893602129377539, 0.58704307445112125, 0.11402090425510336]
@@ -63,18 +64,20 @@ def brisque(image: Images) -> HostPerImage:
     """Blind spatial quality evaluator: regression to the opinions of human observers.
 
     Args:
-      image: `[b, h, w, c]` in [0, 1], sides of 7 px and more.
+      image: `[b, h, w, c]` in [0, 1], sides of 13 px and more: a window at each scale.
     Returns:
       `[b]`, nominally 0 (best) to 100, not clamped; NaN for a black image. Float64, or
       float32 under `jit`. Not differentiable.
     Raises:
-      ValueError: a side is below 7 px, or not `[b, h, w, 1 or 3]` floating point.
+      ValueError: a side is below 13 px, or not `[b, h, w, 1 or 3]` floating point.
     Source: Mittal, Moorthy, Bovik 2012, doi:10.1109/TIP.2012.2214050, by the authors'
       brisque_feature.m and their model.
     Differs: constant windows have coefficient 0 instead of rounding noise; features are
       not printed with 6 digits on their way to the model (5e-4 in the result).
     """
-    return score_on_host(_brisque, check_images("brisque", image, min_side_px=7))
+    return score_on_host(
+        _brisque, check_images("brisque", image, min_side_px=_BRISQUE_PX)
+    )
 
 
 @functools.cache

