@@ -28,6 +28,7 @@ DUAL_LAYERS = [
     (3, 1, 3, 16, 8, 12),
     (3, 1, 16, 3, 8, 12),
     (3, 2, 16, 32, 8, 12),
+    (3, 2, 32, 64, 4, 6),
     (3, 2, 6, 32, 8, 12),
     (3, 2, 3, 32, 8, 12),
     (1, 1, 32, 32, 8, 12),
@@ -162,7 +163,13 @@ def test_borders_are_padded_with_zeros(c_in, c_out):
 
 @pytest.mark.parametrize(
     "special",
-    ["_few_inputs", "_side_by_side", "_doubled", "_doubled_few_outputs"],
+    [
+        "_few_inputs",
+        "_side_by_side",
+        "_doubled",
+        "_doubled_by_row",
+        "_doubled_few_outputs",
+    ],
 )
 def test_the_dual_network_uses_every_formulation_on_cpu(special, monkeypatch):
     """So that none of the equalities above compares XLA's convolution with itself."""
