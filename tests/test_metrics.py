@@ -177,7 +177,8 @@ def test_value_and_gradient_are_finite(name):
         assert bool(jnp.isfinite(gradient).all()), pattern
 
 
-@pytest.mark.parametrize("name", sorted(DIFFERENTIABLE))
+# Not noise_level: its absolute values bend everywhere on a noisy image.
+@pytest.mark.parametrize("name", sorted(DIFFERENTIABLE - {"noise_level"}))
 def test_the_gradient_is_the_slope(name):
     target, other = random_pair(name)
     pred = 0.2 + 0.3 * target + 0.3 * other

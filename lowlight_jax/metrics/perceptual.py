@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from lowlight_jax.metrics.contract import check_pair
 from lowlight_jax.types import Images, PerImage
@@ -28,8 +29,9 @@ _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 # Stride and padding of the five convolutions; 3x3 pooling of stride 2 before two.
 _CONVOLUTIONS = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
 _POOLED = (1, 2)
-Weights = list[dict[str, np.ndarray]]
 _MIN_SIDE_PX = 31  # below it nothing is left after the second pooling
+
+Weights = list[dict[str, ArrayLike]]
 
 
 def lpips_alex(pred: Images, target: Images) -> PerImage:
