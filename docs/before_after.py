@@ -1,4 +1,4 @@
-"""Makes docs/before_after.jpg with the weights that ship: python docs/before_after.py"""
+"""Makes docs/before_after.jpg with the weights that ship."""
 
 from pathlib import Path
 

@@ -51,7 +51,8 @@ def save_weights(
     header = {"model": json.dumps(dict(model)), **about}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        safetensors.numpy.save_file(tensors, unfinished, header)
+        # Not save_file, which lets nobody but the owner read the file.
+        unfinished.write_bytes(safetensors.numpy.save(tensors, header))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
