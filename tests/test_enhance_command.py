@@ -6,6 +6,7 @@ A stand-in for the network inverts the pixels; one test runs the real one.
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -354,6 +355,8 @@ def test_one_photo_is_read_ahead_and_one_written_behind(monkeypatch):
         def noted(*args, **options):
             with lock:
                 events.append(kind)
+            if kind == "write":
+                time.sleep(0.02)  # slower than what goes before
             return action(*args, **options)
 
         return noted

@@ -252,7 +252,9 @@ def test_exif_is_patched_not_rewritten(tmp_path):
     assert got == bytes(expected)
 
 
-@pytest.mark.parametrize("tiff", [b"", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\1"])
+@pytest.mark.parametrize(
+    "tiff", [b"", b"junk, no list", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\1"]
+)
 @tolerant
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_damaged_exif_does_not_cost_the_picture(tmp_path, tiff, suffix):
