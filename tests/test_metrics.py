@@ -115,8 +115,7 @@ def test_a_batch_is_its_images_and_vmap_and_jit_change_nothing(name):
     pair = arguments_of(name, *random_pair(name, b=2))
     together = measure(*pair)
     assert together.shape == (2,)
-    apart = [measure(*(x[i : i + 1] for x in pair))[0] for i in range(2)]
-    np.testing.assert_allclose(together, apart, rtol=2e-5)
+    # Under vmap each call sees a batch of one image.
     mapped = jax.jit(jax.vmap(measure))(*(x[:, None] for x in pair))[:, 0]
     np.testing.assert_allclose(mapped, together, rtol=2e-5)
 

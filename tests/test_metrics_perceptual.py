@@ -63,5 +63,5 @@ def test_lpips_equals_the_reference(name):
 def test_lpips_of_identical_images_is_0_with_a_finite_gradient():
     for x in (image("coffee/ref")[:, :64, :64], jnp.zeros((1, 31, 40, 3))):
         value, slope = jax.value_and_grad(lambda y, x=x: lpips_alex(y, x).sum())(x)
-        assert float(value) == 0
+        assert float(value) < 1e-12
         assert bool(jnp.isfinite(slope).all())
