@@ -7,7 +7,13 @@ import pytest
 
 import lowlight_jax
 from lowlight_jax import enhance as _function
-from lowlight_jax.enhance import TILE_SHAPES, Enhancer, _compiled, choose_tile_shape
+from lowlight_jax.enhance import (
+    TILE_SHAPES,
+    Enhancer,
+    _compiled,
+    choose_tile_shape,
+    darkness,
+)
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.ops.padding import reflected_indices, reflected_window
 from lowlight_jax.weights import WeightsError
@@ -127,7 +133,7 @@ def test_no_denoise_is_the_enhancement_module(network, params, enhancer):
     assert (enhancer(image) != enhancer(image, denoise=False)).any()
 
 
-@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("value", [0, 30, 60])
 def test_nothing_wraps(network, params, value):
     """A result beyond white stays white: clipped before it is rounded."""
     loud = jax.tree.map(lambda leaf: leaf, params)
@@ -135,6 +141,17 @@ def test_nothing_wraps(network, params, value):
     noise["kernel"], noise["bias"] = noise["kernel"] * 0, jnp.full((3,), -2.0)
     image = np.full((20, 20, 3), value, np.uint8)
     assert (Enhancer.from_params(network, loud)(image) == 255).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_bright_photograph_stays_as_it_is(enhancer, kind):
+    full = 1 if kind == np.float32 else np.iinfo(kind).max
+    rng = np.random.default_rng(0)
+    bright = (rng.uniform(0.1, 0.9, (50, 60, 3)) * full).astype(kind)
+    np.testing.assert_array_equal(enhancer(bright), bright)
+    dim = (bright * 0.74).astype(kind)  # mean about 0.37: half the way
+    assert 0.4 < darkness(dim) < 0.6
+    assert darkness((bright * 0.4).astype(kind)) == 1
 
 
 def test_a_hundred_sizes_compile_a_handful_of_times(params):

@@ -32,6 +32,19 @@ def _reach(network) -> int:
     return -(-network.reach_px // network.stride) * network.stride
 
 
+def darkness(image: np.ndarray) -> float:
+    """1 for a photograph that needs light, 0 for one that is bright already.
+
+    Falls from 1 to 0 while the mean of all pixels goes from 0.32 to 0.42 of white; LOL's
+    dark pictures lie below 0.31, normal exposures around 0.45. A network that was
+    trained on dark pictures alone, and sees 21 px around a pixel, takes every shadow
+    for one of them. chosen, not in the paper.
+    """
+    integer = np.issubdtype(image.dtype, np.integer)
+    mean = image.mean(dtype=np.float64) / (np.iinfo(image.dtype).max if integer else 1)
+    return float(np.clip((0.42 - mean) / 0.1, 0.0, 1.0))
+
+
 def choose_tile_shape(h: int, w: int, reach: int) -> tuple[int, int]:
     """The shape of TILE_SHAPES that covers `[h, w]` with the fewest pixels in all."""
 
@@ -87,7 +100,7 @@ class Enhancer:
           image: `[h, w, c]` or `[b, h, w, c]`, c = 3 (RGB) or 1 (gray), sRGB: uint8,
             uint16 (full range), or floating point in [0, 1].
           strength: 0 (the image itself) to 1 (the network's result); in between, the
-            two are mixed.
+            two are mixed. Multiplied by `darkness`: a bright image stays as it is.
           denoise: False stops after the enhancement module.
         Raises:
           ValueError: shape, dtype or strength is none of these.
@@ -101,6 +114,7 @@ class Enhancer:
         out = np.empty_like(image)
         if not out.size:
             return out
+        strength *= darkness(image)
         reach, tile = self._reach, choose_tile_shape(h, w, self._reach)
         height, width = _kept(tile, reach)
         for top in range(0, h, height):
