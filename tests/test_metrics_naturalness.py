@@ -101,7 +101,8 @@ def test_noise_and_blur_look_less_natural():
 def test_what_is_scored_is_what_a_file_holds():
     x = image("coffee/ref")
     for measure in (metrics.niqe, metrics.brisque):
-        assert measure(x + 0.4 / 255)[0] == measure(x)[0]
+        for fraction in (0.4, -0.4):
+            assert measure(x + fraction / 255)[0] == measure(x)[0]
 
 
 def test_float64_outside_jit_whatever_jax_is_set_to():

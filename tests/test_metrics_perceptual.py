@@ -52,6 +52,12 @@ def test_without_the_extra_one_sentence_names_it(monkeypatch):
         lpips_alex(jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 32, 32, 3)))
 
 
+def test_a_pixel_without_features_has_a_finite_slope():
+    features = jnp.zeros((1, 1, 1, 4))
+    slope = jax.grad(lambda x: (perceptual._normalise(x) ** 2).sum())(features)
+    assert bool(jnp.isfinite(slope).all())
+
+
 @with_weights
 @pytest.mark.parametrize("name", names_with("lpips_alex"))
 def test_lpips_equals_the_reference(name):
