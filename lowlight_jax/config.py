@@ -54,7 +54,7 @@ def base_config() -> ConfigDict:
 
     c.phases = ConfigDict()  # one after the other; 0 steps leave one out
     c.phases.enhance = _phase(steps=600, learning_rate=1e-3)
-    c.phases.denoise = _phase(steps=400, learning_rate=1e-3)
+    c.phases.denoise = _phase(steps=300, learning_rate=1e-3)
     c.phases.joint = _phase(steps=0, learning_rate=5e-4)
 
     c.optimizer = ConfigDict()

@@ -35,8 +35,8 @@ def _reach(network) -> int:
 def darkness(image: np.ndarray) -> float:
     """1 for a photograph that needs light, 0 for one that is bright already.
 
-    Falls from 1 to 0 while the mean of all pixels goes from 0.32 to 0.42 of white; LOL's
-    dark pictures lie below 0.31, normal exposures around 0.45. A network that was
+    Falls from 1 to 0 while the mean of all pixels goes from 0.32 to 0.42 of white;
+    LOL's dark pictures lie below 0.31, normal exposures around 0.45. A network that was
     trained on dark pictures alone, and sees 21 px around a pixel, takes every shadow
     for one of them. chosen, not in the paper.
     """
