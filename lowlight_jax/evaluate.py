@@ -364,7 +364,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_compilation_cache()
     try:
         return evaluate(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
