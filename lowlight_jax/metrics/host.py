@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, UInt8
 
 from lowlight_jax.types import Images, PerImage
@@ -29,7 +30,7 @@ def score_on_host(score: Callable[..., float], *images: Images) -> HostPerImage:
       precision.
     """
 
-    def batch(*arrays: np.ndarray) -> np.ndarray:
+    def batch(*arrays: ArrayLike) -> np.ndarray:
         scores = []
         for pair in zip(*(np.asarray(array) for array in arrays), strict=True):
             # NaN has no code value; a diverged network must not look like an image.

@@ -10,15 +10,16 @@ and nothing else.
 
 import functools
 import importlib.util
+import io
 import pickle
 from pathlib import Path
-from typing import BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from lowlight_jax.metrics.contract import check_pair
 from lowlight_jax.types import Images, PerImage
@@ -31,6 +32,7 @@ _CONVOLUTIONS = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
 _POOLED = (1, 2)
 _MIN_SIDE_PX = 31  # below it nothing is left after the second pooling
 
+Features = Float[Array, "b _ _ _"]
 Weights = list[dict[str, ArrayLike]]
 
 
@@ -64,7 +66,7 @@ def _distance(pred: Images, target: Images, weights: Weights) -> PerImage:
     return distance
 
 
-def _features(image: Images, weights: Weights) -> list[Images]:
+def _features(image: Images, weights: Weights) -> list[Features]:
     """AlexNet's five activations."""
     shape = (1, 1, 1, 3)
     x = (2 * image - 1 - _SHIFT.reshape(shape)) / _SCALE.reshape(shape)
@@ -87,7 +89,7 @@ def _features(image: Images, weights: Weights) -> list[Images]:
     return activations
 
 
-def _normalise(features: Images) -> Images:
+def _normalise(features: Features) -> Features:
     """Each pixel's features divided by their length; 0 where all are 0."""
     square = jnp.sum(features**2, axis=-1, keepdims=True)
     # The root's slope at 0 is infinite.
@@ -117,7 +119,7 @@ def _load_weights() -> Weights:
     ]
 
 
-def load_arrays(file: BinaryIO) -> dict:
+def load_arrays(file: io.BufferedIOBase) -> dict:
     """A pickle of nested dictionaries of numpy arrays, and of nothing else.
 
     Raises:

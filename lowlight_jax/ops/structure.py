@@ -84,7 +84,7 @@ def ssim_terms(pred: Images, target: Images) -> tuple[Terms, Terms]:
     return ssim, jnp.mean(structure, (1, 2)).reshape(b, c)
 
 
-def halve(image: Images) -> Images:
+def halve(image: Images) -> Float[Array, "b i j c"]:
     """2x2 means; an odd side is first extended at its end by its last pixel."""
     b, h, w, c = image.shape
     image = jnp.pad(image, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
