@@ -31,6 +31,9 @@ def main(argv: list[str]) -> int:
         return 2
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax says 30 lines at each save
+    from lowlight_jax.allocator import keep_freed_memory
+
+    keep_freed_memory()
     from lowlight_jax.cache import use_compilation_cache
     from lowlight_jax.telemetry import TrainingDiverged
     from lowlight_jax.train import train_and_evaluate

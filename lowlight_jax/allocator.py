@@ -1,0 +1,26 @@
+"""How glibc's malloc keeps memory, for the command that trains."""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to hand the buffers of one step to the next; elsewhere does nothing.
+
+    By default each large buffer goes back to the kernel, which must clear the pages
+    again: 100 of 410 ms of CPU time in a step of 8 x 128 x 128, 10 with this. One arena,
+    since only the main one can keep buffers of more than 32 MiB. The price is memory
+    in pieces: `enhance`, which promises little, does without.
+
+    Process-wide, hence for commands, not for a library; call it before JAX starts.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_ARENA_MAX, 1)
