@@ -15,7 +15,7 @@ STOPS = 4.0
 
 (normal,) = load_photographs(("coffee.png",))
 exposure = Exposure(min_stops=STOPS, max_stops=STOPS, white_balance=0.0)
-dark = underexpose(jax.random.key(0), jnp.float32(normal)[None] / 255, exposure)
+dark = underexpose(jax.random.key(0)[None], jnp.float32(normal)[None] / 255, exposure)
 dark = np.uint8(np.rint(np.asarray(dark[0]) * 255))
 pictures = [
     dark,

@@ -10,9 +10,9 @@ def keep_freed_memory() -> None:
     """Tells glibc to hand the buffers of one step to the next; elsewhere does nothing.
 
     By default each large buffer goes back to the kernel, which must clear the pages
-    again: 100 of 410 ms of CPU time in a step of 8 x 128 x 128, 10 with this. One arena,
-    since only the main one can keep buffers of more than 32 MiB. The price is memory
-    in pieces: `enhance`, which promises little, does without.
+    again: 100 of 410 ms of CPU time in a step of 8 x 128 x 128, 10 with this. One
+    arena, since only the main one can keep buffers of more than 32 MiB. The price is a
+    higher peak, so `enhance`, which promises a low one, does without.
 
     Process-wide, hence for commands, not for a library; call it before JAX starts.
     """

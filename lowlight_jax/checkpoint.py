@@ -1,14 +1,20 @@
 """Saving and restoring of training states; the only file that imports orbax.
 
 A checkpoint is complete or invisible: orbax writes under a temporary name and renames.
+States are NumPy arrays here, so that what any number of processes has saved, any other
+can restore. With several processes all call every method; the first one writes.
 """
 
+import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from lowlight_jax import parallel
 from lowlight_jax.train_step import TrainState
 
 
@@ -24,59 +30,135 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | Path):
+        self._directory = (Path(workdir) / "checkpoints").absolute()
         self._manager = ocp.CheckpointManager(
-            (Path(workdir) / "checkpoints").absolute(),
+            self._directory,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=2, enable_async_checkpointing=False
             ),
         )
 
     def save(self, state: TrainState, about: dict[str, Any]) -> None:
-        """Saves the state under its step, with `about` (JSON) beside it."""
+        """Saves the state under its step, with `about` (JSON) beside it.
+
+        Raises:
+          CheckpointError: it could not be written; the ones before are kept.
+        """
+        state = jax.device_get(state)
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
-            ),
-        )
+        about = about | {"layout": _layout(state), "checksum": _checksum(state)}
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
+                ),
+            )
+        except (OSError, ValueError, RuntimeError) as error:  # tensorstore's are any
+            kept = self._manager.latest_step()
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to "
+                f"{self._directory} ({_first_line(error)}); "
+                + (f"that of step {kept} is kept" if kept else "there is none before")
+                + ". Make room there, then repeat the command"
+            ) from error
 
     def restore_latest(
         self, like: TrainState, model: dict[str, Any]
     ) -> TrainState | None:
-        """The newest state, or None where there is none yet.
+        """The newest state that is undamaged, or None where none was ever saved.
+
+        A damaged checkpoint is reported and moved aside, into `damaged_checkpoints`.
 
         Args:
           like: any state of the same structure, shapes and dtypes.
           model: the model's config now; must be what it was.
         Raises:
-          CheckpointError: the model's config has changed.
+          CheckpointError: the model's config or the optimizer has changed, or every
+            checkpoint is damaged.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        like = jax.device_get(like)
+        for step in steps:
+            try:
+                return self._restore(step, like, model)
+            except CheckpointError:
+                raise
+            except Exception as error:  # whatever a damaged file makes orbax raise
+                self._move_aside(step, error)
+        if steps:
+            raise CheckpointError(
+                f"all checkpoints in {self._directory} were damaged; they now lie in "
+                "damaged_checkpoints beside it. Repeat the command to begin anew, or "
+                "pass another --workdir"
+            )
+        return None
+
+    def _restore(
+        self, step: int, like: TrainState, model: dict[str, Any]
+    ) -> TrainState:
         about = self._manager.restore(
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )["about"]
-        before = about["model"]
-        changed = [
-            f"{key}: {before.get(key)!r} in the checkpoint, {model.get(key)!r} now"
-            for key in sorted(before.keys() | model.keys())
-            if before.get(key) != model.get(key)
-        ]
-        if changed:
-            raise CheckpointError(
-                "the workdir holds checkpoints of another model config ("
-                f"{'; '.join(changed)}); pass the same config, or another --workdir"
+        _check_same("model config", about["model"], model)
+        _check_same("training state", about["layout"], _layout(like))
+        state = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        )["state"]
+        if _checksum(state) != about["checksum"]:
+            raise ValueError("its checksum is wrong")
+        return state
+
+    def _move_aside(self, step: int, error: Exception) -> None:
+        if parallel.is_main_process():
+            print(
+                f"the checkpoint of step {step} is damaged ({_first_line(error)}); "
+                "the one before is used"
             )
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        )
-        return restored["state"]
+            aside = self._directory.with_name("damaged_checkpoints") / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            (self._directory / str(step)).rename(aside)
+        parallel.gather(step)  # nobody looks at the folder before it is tidy
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits for whatever is being written."""
         self._manager.close()
+
+
+def _check_same(what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [
+        f"{key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"the workdir holds checkpoints of another {what} ({'; '.join(changed)}); "
+            "pass the same config, or another --workdir"
+        )
+
+
+def _layout(state: TrainState) -> dict[str, str]:
+    """Dtype and shape of every array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}{list(leaf.shape)}"
+        )
+        for path, leaf in leaves
+    }
+
+
+def _checksum(state: TrainState) -> int:
+    checksum = 0
+    for leaf in jax.tree.leaves(state):
+        checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
+    return checksum
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -32,6 +32,7 @@ def base_config() -> ConfigDict:
     c.model.fine_layers = 4  # 4 (paper), 5 or 0 (ablation)
     c.model.max_gain = 32.0  # > 1, the largest brightening
     c.model.share_stages = True  # one set of weights for both denoising passes
+    c.model.dtype = "float32"  # or "bfloat16": of the convolutions; the rest is float32
 
     c.data = ConfigDict()
     c.data.root = ""  # folder of pairs; "": the embedded photographs
@@ -60,13 +61,18 @@ def base_config() -> ConfigDict:
     c.optimizer = ConfigDict()
     c.optimizer.name = "rmsprop"  # "rmsprop", "adam", "sgd"
     c.optimizer.decay = 0.9  # of RMSProp's mean square
-    c.optimizer.schedule = "cosine"  # "cosine", "constant"; anew in each phase
+    c.optimizer.schedule = "cosine"  # "cosine", "constant", "step"; in each phase anew
     c.optimizer.warmup_steps = 50
     c.optimizer.final_fraction = 0.01  # of the learning rate, end of the cosine
+    c.optimizer.step_at = (0.5, 0.75)  # (0, 1), of a phase: where "step" steps
+    c.optimizer.step_factor = 0.5  # of the learning rate, at each of them
     c.optimizer.clip_norm = 1.0  # largest gradient norm; 0: off
+    c.optimizer.accumulate = 1  # parts of a batch, one after the other: less memory
+    c.optimizer.skip_nonfinite = 0  # steps in a row that may be skipped; 0: an error
     c.optimizer.ema_decay = 0.99  # of the averaged parameters; 0: off
 
-    c.parallel = "auto"  # "auto", "jit" (one device), "pmap" (all local devices)
+    # "jit" (one device), "pmap" (all local devices), "mesh" (of all processes), "auto"
+    c.parallel = "auto"
     c.log_every_steps = 50
     c.evaluate_every_steps = 0  # 0: at the end of each phase only
     c.checkpoint_every_steps = 500
@@ -116,6 +122,8 @@ def validate(config: ConfigDict) -> None:
     """
     from lowlight_jax.models import MODELS
     from lowlight_jax.objectives import OBJECTIVES
+    from lowlight_jax.optimizer import OPTIMIZERS, SCHEDULES
+    from lowlight_jax.parallel import BACKENDS
 
     c = config
     phases = {name: phase.steps for name, phase in c.phases.items()}
@@ -123,9 +131,10 @@ def validate(config: ConfigDict) -> None:
         ("model.name", c.model.name, tuple(MODELS)),
         ("model.fine_layers", c.model.fine_layers, (4, 5, 0)),
         ("data.bad_pairs", c.data.bad_pairs, ("error", "skip")),
-        ("optimizer.name", c.optimizer.name, ("rmsprop", "adam", "sgd")),
-        ("optimizer.schedule", c.optimizer.schedule, ("cosine", "constant")),
-        ("parallel", c.parallel, ("auto", "jit", "pmap")),
+        ("optimizer.name", c.optimizer.name, OPTIMIZERS),
+        ("optimizer.schedule", c.optimizer.schedule, SCHEDULES),
+        ("model.dtype", c.model.dtype, ("float32", "bfloat16")),
+        ("parallel", c.parallel, ("auto", *BACKENDS)),
     ]
     failures = [
         f"{key} is {value!r}; expected one of {', '.join(map(repr, allowed))}"
@@ -153,6 +162,12 @@ def validate(config: ConfigDict) -> None:
     ]
     for key in ("batch_size", "threads", "memory_gib"):
         rules.append((c.data[key] > 0, f"data.{key} is {c.data[key]}; expected > 0"))
+    rules.append(
+        (
+            c.optimizer.accumulate >= 1,
+            f"optimizer.accumulate is {c.optimizer.accumulate}; expected 1 or more",
+        )
+    )
     for key in ("log_every_steps", "checkpoint_every_steps"):
         rules.append((c[key] > 0, f"{key} is {c[key]}; expected > 0"))
     for key in ("evaluate_every_steps", "max_noise_u8", "grid_images"):

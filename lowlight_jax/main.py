@@ -1,10 +1,19 @@
-"""Train and evaluate: `python -m lowlight_jax.main --config=configs/dual.py`."""
+"""Train and evaluate: `python -m lowlight_jax.main --config=configs/dual.py`.
 
+Exit codes: 0 done; 1 error, said in one sentence; 2 wrong usage; 75 stopped by SIGTERM
+or Ctrl-C after saving: the same command goes on; 130 interrupted without saving.
+"""
+
+import os
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from lowlight_jax import preemption
+from lowlight_jax.allocator import keep_freed_memory
+from lowlight_jax.cache import use_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -16,6 +25,12 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "Where everything goes, and where a run that was cut off goes on. "
     "Default: runs/ and the name of the config.",
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This is one of several processes, started by Slurm, GKE, a TPU pod or a script of "
+    "launch/.",
 )
 
 
@@ -31,19 +46,48 @@ def main(argv: list[str]) -> int:
         return 2
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax says 30 lines at each save
-    from lowlight_jax.allocator import keep_freed_memory
-
     keep_freed_memory()
-    from lowlight_jax.cache import use_compilation_cache
+    use_compilation_cache()
+    code = run()
+    if _DISTRIBUTED.value and code not in (0, preemption.EXIT_CODE):
+        # Leaving in good order would wait for the others, and they for this one.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def run() -> int:
+    """Trains; says what went wrong in one sentence; returns the exit code."""
+    from jax.errors import JaxRuntimeError
+
+    from lowlight_jax import parallel
     from lowlight_jax.telemetry import TrainingDiverged
     from lowlight_jax.train import train_and_evaluate
 
-    use_compilation_cache()
     try:
+        if _DISTRIBUTED.value:
+            parallel.join_processes()
         train_and_evaluate(_CONFIG.value, _WORKDIR.value or _default_workdir())
+    except preemption.Preempted as stop:
+        if parallel.is_main_process():
+            print(stop, file=sys.stderr)
+        return preemption.EXIT_CODE
+    except JaxRuntimeError as error:
+        if not _DISTRIBUTED.value:
+            raise
+        reason = str(error).splitlines()[0]
+        print(
+            f"error: this process lost another one ({reason}); the same command goes "
+            "on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, TrainingDiverged, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -1,8 +1,9 @@
 """What each training phase minimises: `(params, batch, key) -> (loss, terms)`.
 
 A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
-synthesised here, on the device. Means over the batch, so that the mean over devices is
-the mean over the whole batch.
+synthesised here, on the device, and "number", the place of each crop in the batch of
+all devices: what is random about a crop depends on the step and on that alone. Losses
+are means over the batch. So neither depends on how the batch is split over devices.
 Source: paper A, algorithm 1; SYSTEM section 5.
 """
 
@@ -47,10 +48,15 @@ class DualSettings:
     max_noise_u8: float = 40.0
 
 
-def _pick(key: jax.Array, fraction: float, a: Images, b: Images) -> Images:
+def _image_keys(key: jax.Array, batch: Batch) -> jax.Array:
+    """A key for each image."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["number"])
+
+
+def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
     """Each image from `a` with probability `fraction`, else from `b`."""
-    chosen = jax.random.bernoulli(key, fraction, (a.shape[0], 1, 1, 1))
-    return jnp.where(chosen, a, b)
+    chosen = jax.vmap(lambda key: jax.random.bernoulli(key, fraction))(keys)
+    return jnp.where(chosen[:, None, None, None], a, b)
 
 
 def _pairs(batch: Batch, key: jax.Array, settings: DualSettings):
@@ -60,9 +66,10 @@ def _pairs(batch: Batch, key: jax.Array, settings: DualSettings):
     if "low" in batch:
         low = batch["low"].astype(jnp.float32) / 255.0
     else:
-        low = underexpose(key_dark, high, settings.exposure)
+        low = underexpose(_image_keys(key_dark, batch), high, settings.exposure)
     if settings.identity_fraction:
-        low = _pick(key_identity, settings.identity_fraction, high, low)
+        keys = _image_keys(key_identity, batch)
+        low = _pick(keys, settings.identity_fraction, high, low)
     return low, high
 
 
@@ -82,8 +89,9 @@ def denoise_objective(
     key_pairs, key_noise, key_pick = jax.random.split(key, 3)
     low, high = _pairs(batch, key_pairs, settings)
     enhanced = model.apply({"params": params}, low, method="enhance").pred
-    noisy = add_noise(key_noise, high, settings.max_noise_u8)
-    noisy = _pick(key_pick, settings.enhanced_fraction, enhanced, noisy)
+    noisy = add_noise(_image_keys(key_noise, batch), high, settings.max_noise_u8)
+    keys = _image_keys(key_pick, batch)
+    noisy = _pick(keys, settings.enhanced_fraction, enhanced, noisy)
     noisy = jax.lax.stop_gradient(noisy)  # the enhancement module stays as it is
     denoised = model.apply({"params": params}, noisy, method="denoise")
     return denoising_loss(denoised, noisy, high, settings.denoising)

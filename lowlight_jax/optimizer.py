@@ -1,27 +1,44 @@
 """The optimizer of a phase: schedule, clipping and RMSProp, from plain arguments."""
 
+from collections.abc import Sequence
+
 import optax
+
+SCHEDULES = ("cosine", "constant", "step")
+OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
 def make_schedule(
-    name: str, *, peak: float, steps: int, warmup_steps: int, final_fraction: float
+    name: str,
+    *,
+    peak: float,
+    steps: int,
+    warmup_steps: int,
+    final_fraction: float,
+    step_at: Sequence[float] = (),
+    step_factor: float = 0.5,
 ) -> optax.Schedule:
     """Learning rate by step of the phase.
 
     Args:
-      name: "constant" or "cosine" (down to `final_fraction * peak` at `steps`).
+      name: "constant", "cosine" (down to `final_fraction * peak` at `steps`) or "step".
       peak: the rate after the warm-up.
       steps: length of the phase.
       warmup_steps: linear from 0; 0 switches it off.
       final_fraction: of `peak`, where the cosine ends.
+      step_at: fractions of `steps` at which "step" multiplies the rate.
+      step_factor: by which it does.
     """
     if name == "constant":
         schedule = optax.constant_schedule(peak)
     elif name == "cosine":
         decay_steps = max(1, steps - warmup_steps)
         schedule = optax.cosine_decay_schedule(peak, decay_steps, alpha=final_fraction)
+    elif name == "step":
+        at = {round(where * steps) - warmup_steps: step_factor for where in step_at}
+        schedule = optax.piecewise_constant_schedule(peak, at)
     else:
-        raise ValueError(f"optimizer.schedule is 'constant' or 'cosine', not {name!r}")
+        raise ValueError(f"optimizer.schedule is one of {SCHEDULES}, not {name!r}")
     if warmup_steps:
         warmup = optax.linear_schedule(0.0, peak, warmup_steps)
         schedule = optax.join_schedules([warmup, schedule], [warmup_steps])
@@ -34,6 +51,7 @@ def make_optimizer(
     name: str = "rmsprop",
     decay: float = 0.9,
     clip_norm: float = 0.0,
+    skip_nonfinite: int = 0,
 ) -> optax.GradientTransformation:
     """RMSProp (paper A, 2.3.1), or plain SGD to compare back ends with.
 
@@ -42,13 +60,15 @@ def make_optimizer(
       name: "rmsprop", "adam" or "sgd".
       decay: of RMSProp's mean square.
       clip_norm: largest global norm of a gradient; 0 switches clipping off.
+      skip_nonfinite: so many steps in a row may have a gradient that is not finite, and
+        are left out.
     """
-    optimizers = {
-        "rmsprop": lambda: optax.rmsprop(schedule, decay=decay),
-        "adam": lambda: optax.adam(schedule),
-        "sgd": lambda: optax.sgd(schedule),
-    }
-    if name not in optimizers:
-        raise ValueError(f"optimizer.name is one of {list(optimizers)}, not {name!r}")
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer.name is one of {OPTIMIZERS}, not {name!r}")
+    if name == "rmsprop":
+        tx = optax.rmsprop(schedule, decay=decay)
+    else:
+        tx = optax.adam(schedule) if name == "adam" else optax.sgd(schedule)
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-    return optax.chain(clip, optimizers[name]())
+    tx = optax.chain(clip, tx)
+    return optax.apply_if_finite(tx, skip_nonfinite) if skip_nonfinite else tx

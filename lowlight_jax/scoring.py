@@ -80,6 +80,19 @@ class Scores:
         return float(values.std(ddof=1)) if values.size > 1 else math.nan
 
 
+def interleave(parts: Sequence[Scores]) -> Scores:
+    """Undoes the dealing out of images: part i of n scored images i, i + n, ..."""
+    merged = Scores(columns={column: [] for column in parts[0].columns})
+    for i in range(len(parts[0].names)):
+        for part in parts:
+            if i < len(part.names):
+                merged.names.append(part.names[i])
+                for column, values in part.columns.items():
+                    merged.columns[column].append(values[i])
+    merged.notes = [note for part in parts for note in part.notes]
+    return merged
+
+
 def resolve_measures(names: Iterable[str]) -> list[str]:
     """Full names of measures; "psnr" and "ssim" are short for "psnr_rgb" and so on.
 

@@ -13,10 +13,20 @@ class TrainingDiverged(RuntimeError):
     """A loss or gradient is no longer finite; one plain sentence."""
 
 
-def check_finite(phase: str, step: int, metrics: dict[str, float]) -> None:
-    """Raises TrainingDiverged, naming the phase, the step and what is not finite."""
+def check_finite(
+    phase: str, step: int, metrics: dict[str, float], *, may_skip: int = 0
+) -> None:
+    """Checks a step's metrics.
+
+    Args:
+      phase, step: where training stands.
+      metrics: as `train_step` returns them.
+      may_skip: so many steps in a row that the optimizer has skipped are no error.
+    Raises:
+      TrainingDiverged: names the phase, the step and what is not finite.
+    """
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
+    if bad and not 0 < metrics.get("skipped_in_a_row", 0) <= may_skip:
         raise TrainingDiverged(
             f"training diverged in phase {phase!r} at step {step}: "
             f"{', '.join(bad)} not finite; the last checkpoint is kept. Lower "
@@ -31,11 +41,13 @@ class MetricsFile:
       path: of the file.
       last_step: rows of later steps, left by a run that was cut off behind its last
         checkpoint, are dropped: they will be written again.
+      is_writer: False in a process that leaves writing to another.
     """
 
-    def __init__(self, path: Path, last_step: int):
+    def __init__(self, path: Path, last_step: int, *, is_writer: bool = True):
         self._path = path
-        if not path.exists():
+        self._is_writer = is_writer
+        if not is_writer or not path.exists():
             return
         kept = [
             line
@@ -47,7 +59,10 @@ class MetricsFile:
         unfinished.replace(path)
 
     def write(self, phase: str, step: int, values: dict[str, float]) -> None:
-        """Appends a row."""
+        """Appends a row; what is not finite becomes null, as JSON knows no NaN."""
+        if not self._is_writer:
+            return
+        values = {k: v if math.isfinite(v) else None for k, v in values.items()}
         row = {"phase": phase, "step": step, **values}
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -61,10 +76,11 @@ class ProgressLine:
     Args:
       batch_size: images per step.
       done, total: steps of the whole run, those done before and all.
+      quiet: says nothing at all.
     """
 
-    def __init__(self, batch_size: int, done: int, total: int):
-        self._console = Console(stderr=True)
+    def __init__(self, batch_size: int, done: int, total: int, *, quiet: bool = False):
+        self._console = Console(stderr=True, quiet=quiet)
         self._batch_size = batch_size
         self._total = total
         self._bar = Progress(
@@ -102,15 +118,17 @@ class ProgressLine:
         text = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
         self._console.print(f"{phase} step {step}: {text}")
 
-    def log(self, phase: str, step: int, loss: float) -> float:
+    def log(self, phase: str, step: int, metrics: dict[str, float]) -> float:
         """Shows the state of the run; returns images per second since the last time."""
         seconds = max(self._busy_s, 1e-9)
         rate = self._steps * self._batch_size / seconds
         eta_s = (self._total - step) * seconds / max(self._steps, 1)
         line = (
-            f"step {step}/{self._total} loss {loss:.4f} {rate:.0f} images/s "
+            f"step {step}/{self._total} loss {metrics['loss']:.4f} {rate:.0f} images/s "
             f"data {self._waiting_s / seconds:.0%} eta {_duration(eta_s)}"
         )
+        if skipped := metrics.get("skipped"):
+            line += f" skipped {skipped:.0f} not finite"
         self._bar.update(self._task, description=phase, line=line)
         if self._bar.disable:
             self._console.print(f"{phase} {line}", soft_wrap=True)

@@ -7,7 +7,8 @@ import dataclasses
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from lowlight_jax import evaluate, parallel, telemetry, weights
+from lowlight_jax import evaluate, parallel, preemption, telemetry, weights
 from lowlight_jax.checkpoint import Checkpoints
 from lowlight_jax.config import validate
 from lowlight_jax.data.pairs import Pair, load_split
@@ -29,6 +30,7 @@ from lowlight_jax.objectives import OBJECTIVES, DualSettings, make_objective
 from lowlight_jax.ops.degrade import Exposure, underexpose
 from lowlight_jax.optimizer import make_optimizer, make_schedule
 from lowlight_jax.picture_grid import save_picture_grid
+from lowlight_jax.scoring import Scores, interleave
 from lowlight_jax.train_step import TrainState, init_train_state, train_step
 
 _EVALUATION_STOPS = (2.0, 3.0)  # under-exposure of the embedded evaluation pictures
@@ -53,7 +55,10 @@ def load_data(config: ConfigDict) -> tuple[Sequence[Views], Sequence[Pair]]:
     )
     training = load("train")
     held_out = load("validation") if data.validation_every else ()
-    print(f"{data.root}: {len(training)} pairs to train on, {len(held_out)} held out")
+    if parallel.is_main_process():
+        print(
+            f"{data.root}: {len(training)} pairs to train on, {len(held_out)} held out"
+        )
     return _PairViews(training), held_out
 
 
@@ -82,7 +87,9 @@ def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
             fixed = dataclasses.replace(
                 make_settings(config).exposure, min_stops=stops, max_stops=stops
             )
-            low = underexpose(jax.random.key(0), jnp.float32(high)[None] / 255, fixed)
+            low = underexpose(
+                jax.random.key(0)[None], jnp.float32(high)[None] / 255, fixed
+            )
             low = np.asarray(jnp.round(low[0] * 255), np.uint8)
             pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
     return [{"high": photograph} for photograph in photographs], pairs
@@ -104,42 +111,63 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     """Runs every phase from wherever the workdir stands, then evaluates.
 
     Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors,
-    scores.json and results.png.
+    scores.json and results.png. Of several processes, the first one writes them all;
+    the workdir must be one folder that every process sees.
 
     Args:
       config: see `lowlight_jax.config`.
       workdir: made where it does not exist; a run that was cut off there goes on.
     Raises:
       ConfigError, PairsError, CheckpointError, TrainingDiverged: one plain message.
+      Preempted: told to stop; the state is saved.
     """
     validate(config)
-    backend = parallel.choose_backend(config.parallel, config.data.batch_size)
-    scenes, pairs = load_data(config)
+    backend = parallel.choose_backend(
+        config.parallel, config.data.batch_size, config.optimizer.accumulate
+    )
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    _check_writable(workdir)
+    scenes, pairs = load_data(config)
     commit = _commit()
     model_config = config.model.to_dict()
     network = make_model(**model_config)
-    settings = make_settings(config)
-
-    params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
-    side = 8 * network.stride
-    params = jax.jit(network.init)(params_key, jnp.zeros((1, side, side, 3)))["params"]
     # In the order of OBJECTIVES: a ConfigDict sorts its keys by the alphabet.
     phases = [(n, config.phases[n]) for n in OBJECTIVES if config.phases[n].steps]
     total = sum(phase.steps for _, phase in phases)
     optimizers = {name: _make_optimizer(config, phase) for name, phase in phases}
+
+    params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
+    side = 8 * network.stride
+    params = jax.jit(network.init)(params_key, jnp.zeros((1, side, side, 3)))["params"]
     state = init_train_state(steps_key, params, next(iter(optimizers.values())))
 
     checkpoints = Checkpoints(workdir)
-    state = checkpoints.restore_latest(state, model_config) or state
+    state = checkpoints.restore_latest(state, model_config) or jax.device_get(state)
     step = int(state.step)
-    if step:
-        print(f"resuming at step {step} of {total} from {workdir}")
-    _write_config(workdir, config, commit)
-    rows = telemetry.MetricsFile(workdir / "metrics.jsonl", last_step=step)
+    is_main = parallel.is_main_process()
+    if is_main:
+        if step:
+            print(f"resuming at step {step} of {total} from {workdir}")
+        _write_config(workdir, config, commit)
+    rows = telemetry.MetricsFile(
+        workdir / "metrics.jsonl", last_step=step, is_writer=is_main
+    )
 
-    with telemetry.ProgressLine(config.data.batch_size, step, total) as progress:
+    def save(phase: str, state: TrainState) -> None:
+        checkpoints.save(state, {"phase": phase, "model": model_config})
+        if is_main:
+            weights.save_weights(
+                workdir / weights.WORKDIR_FILE,
+                state.ema_params,
+                model=model_config,
+                about={"steps": str(int(state.step)), "commit": commit},
+            )
+
+    may_skip = config.optimizer.skip_nonfinite
+    line = telemetry.ProgressLine(
+        config.data.batch_size, step, total, quiet=not is_main
+    )
+    with line as progress, preemption.StopSignal() as signals:
         start = 0  # of the phase
         for number, (name, phase) in enumerate(phases):
             stop = start + phase.steps
@@ -147,38 +175,44 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                 start = stop
                 continue
             if step == start:  # a phase starts from the averaged parameters
-                averaged = jax.tree.map(jnp.copy, state.ema_params)
-                opt_state = optimizers[name].init(averaged)
-                state = state.replace(params=averaged, opt_state=opt_state)
+                state = jax.device_get(state)
+                opt_state = jax.device_get(optimizers[name].init(state.ema_params))
+                state = state.replace(params=state.ema_params, opt_state=opt_state)
+            state = parallel.place_state(state, backend)
+            run_step = parallel.compile_step(
+                partial(
+                    train_step,
+                    objective=make_objective(
+                        name, model=network, settings=make_settings(config)
+                    ),
+                    tx=optimizers[name],
+                    ema_decay=config.optimizer.ema_decay,
+                    accumulate=config.optimizer.accumulate,
+                ),
+                backend,
+            )
             batches = make_batches(
                 scenes,
                 seed=config.seed + number,
                 crop_px=config.data.crop_px,
                 batch_size=config.data.batch_size,
                 first_batch=step - start,
+                host_index=jax.process_index(),
+                host_count=jax.process_count(),
                 threads=config.data.threads,
-            )
-            objective = make_objective(name, model=network, settings=settings)
-            run_step = parallel.compile_step(
-                partial(
-                    train_step,
-                    objective=objective,
-                    tx=optimizers[name],
-                    ema_decay=config.optimizer.ema_decay,
-                ),
-                backend,
             )
             clock = telemetry.Stopwatch()
             first_step = True
             before = None  # metrics of the step before, not yet looked at
             while step < stop:
-                batch = parallel.place(next(batches), backend)
+                batch = parallel.place_batch(next(batches), backend)
                 waiting_s = clock.lap()
                 state, metrics = run_step(state, batch)
                 step += 1
                 # Looking at the step before this one keeps the device busy meanwhile.
                 if before is not None:
-                    telemetry.check_finite(name, step - 1, jax.device_get(before))
+                    before = jax.device_get(before)
+                    telemetry.check_finite(name, step - 1, before, may_skip=may_skip)
                 before = metrics
                 busy_s = clock.lap()
                 if first_step:  # compilation, not a rate to go by
@@ -186,31 +220,48 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                     progress.compiled(name, busy_s)
                 else:
                     progress.count(waiting_s + busy_s, waiting_s)
-                if step % config.log_every_steps == 0 or step == stop:
+                signal = signals.received(step)
+                is_last = step == stop
+                is_saved = is_last or step % config.checkpoint_every_steps == 0
+                is_logged = is_last or step % config.log_every_steps == 0
+                if is_saved or is_logged or signal:
                     values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                    telemetry.check_finite(name, step, values)
+                    telemetry.check_finite(name, step, values, may_skip=may_skip)
+                if is_logged:
                     rows.write(name, step, values)
-                    progress.log(name, step, values["loss"])
+                    progress.log(name, step, values)
                 every = config.evaluate_every_steps
                 if pairs and every and step % every == 0:
                     scores = _validation_scores(network, state.ema_params, pairs)
                     rows.write(name, step, scores)
                     progress.note(name, step, scores)
-                if step % config.checkpoint_every_steps == 0 or step == stop:
-                    telemetry.check_finite(name, step, jax.device_get(metrics))
-                    checkpoints.save(state, {"phase": name, "model": model_config})
-                    weights.save_weights(
-                        workdir / weights.WORKDIR_FILE,
-                        state.ema_params,
-                        model=model_config,
-                        about={"steps": str(step), "commit": commit},
+                if is_saved or signal:
+                    save(name, state)
+                if signal:
+                    raise preemption.Preempted(
+                        f"stopped by {signal} at step {step} of {total}; all is saved, "
+                        "and the same command goes on from there"
                     )
                 clock.lap()  # evaluating and saving are not part of the step
             start = stop
     checkpoints.close()
+    state = jax.device_get(state)
     if pairs:
         _final_evaluation(network, state.ema_params, pairs, workdir, config.grid_images)
     return state
+
+
+def _check_writable(workdir: Path) -> None:
+    """Makes the workdir; an error now is better than one at the first save."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"the workdir {workdir} cannot be written to ({error.strerror}); pass "
+            "another --workdir"
+        ) from error
 
 
 def _make_optimizer(config: ConfigDict, phase: ConfigDict):
@@ -220,12 +271,15 @@ def _make_optimizer(config: ConfigDict, phase: ConfigDict):
         steps=phase.steps,
         warmup_steps=min(config.optimizer.warmup_steps, phase.steps),
         final_fraction=config.optimizer.final_fraction,
+        step_at=config.optimizer.step_at,
+        step_factor=config.optimizer.step_factor,
     )
     return make_optimizer(
         schedule,
         name=config.optimizer.name,
         decay=config.optimizer.decay,
         clip_norm=config.optimizer.clip_norm,
+        skip_nonfinite=config.optimizer.skip_nonfinite,
     )
 
 
@@ -255,9 +309,19 @@ def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
     (workdir / "config.json").write_text(json.dumps(record, indent=1))
 
 
+def _score(
+    methods: Mapping[str, evaluate.Method], pairs: Sequence[Pair], *, quiet: bool
+) -> dict[str, Scores]:
+    """Scores of all pairs, of which each process takes its share."""
+    own = evaluate.score_methods(methods, parallel.own_part(pairs), quiet=quiet)
+    parts = parallel.gather({k: dataclasses.asdict(v) for k, v in own.items()})
+    return {name: interleave([Scores(**part[name]) for part in parts]) for name in own}
+
+
 def _validation_scores(network, params, pairs: Sequence[Pair]) -> dict[str, float]:
-    methods = evaluate.network_methods(Enhancer.from_params(network, params))
-    scores = evaluate.score_methods(methods, pairs, quiet=True)
+    enhancer = Enhancer.from_params(network, jax.device_get(params))
+    methods = evaluate.network_methods(enhancer)
+    scores = _score(methods, pairs, quiet=True)
     full, enhanced = (scores[name] for name in reversed(list(methods)))
     return {measure: full.mean(measure) for measure in evaluate.COMPARED} | {
         f"{measure}_enhanced": enhanced.mean(measure)
@@ -271,19 +335,24 @@ def _final_evaluation(
     """The table, the scores of every image, the grid, and what to do next."""
     enhancer = Enhancer.from_params(network, params)
     methods = evaluate.classical_methods() | evaluate.network_methods(enhancer)
-    scores = evaluate.score_methods(methods, pairs)
+    is_main = parallel.is_main_process()
+    scores = _score(methods, pairs, quiet=not is_main)
+    if not is_main:
+        return
     evaluate.print_scores(f"{len(pairs)} pairs held out of training", scores)
     evaluate.write_report(workdir / "scores.json", scores)
-    shown = [pairs[i] for i in range(0, len(pairs), -(-len(pairs) // grid_images))]
     grid = workdir / "results.png"
-    save_picture_grid(
-        grid,
-        [
-            {name: method(pair.low) for name, method in methods.items()}
-            | {"truth": pair.high}
-            for pair in shown
-        ],
-    )
-    print(f"pictures: {grid}")
+    if grid_images:
+        step = -(-len(pairs) // grid_images)
+        shown = [pairs[i] for i in range(0, len(pairs), step)]
+        save_picture_grid(
+            grid,
+            [
+                {name: method(pair.low) for name, method in methods.items()}
+                | {"truth": pair.high}
+                for pair in shown
+            ],
+        )
+        print(f"pictures: {grid}")
     command = "python -m lowlight_jax.enhance PHOTO --output OUT.png"
     print(f"your own photo:\n  {command} --checkpoint {workdir}")

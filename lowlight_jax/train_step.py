@@ -55,6 +55,7 @@ def train_step(
     objective: Objective,
     tx: optax.GradientTransformation,
     ema_decay: float = 0.0,
+    accumulate: int = 1,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One update.
@@ -65,22 +66,55 @@ def train_step(
       objective: `(params, batch, key) -> (loss, {name: term})`, means over the batch.
       tx: the optimizer that made `state.opt_state`.
       ema_decay: of the moving average; 0 switches it off.
+      accumulate: the batch is taken in this many parts, one after the other, and their
+        gradients averaged: the same step in less memory.
       axis_name: of the device axis to average over, None on one device.
     Returns:
-      The next state, and `loss`, `grad_norm` and the objective's terms.
+      The next state, and `loss`, `grad_norm` and the objective's terms; where the
+      optimizer skips steps that are not finite, `skipped` and `skipped_in_a_row` too.
     """
     key = jax.random.fold_in(state.key, state.step)
-    if axis_name is not None:
-        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-    (loss, terms), grads = jax.value_and_grad(objective, has_aux=True)(
-        state.params, batch, key
-    )
-    metrics = {"loss": loss, **terms}
+    grads, metrics = _gradients(objective, state.params, batch, key, accumulate)
     if axis_name is not None:
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
-    metrics["grad_norm"] = optax.global_norm(grads)
+    metrics["grad_norm"] = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    metrics |= _skipped(opt_state)
     ema_params = optax.incremental_update(params, state.ema_params, 1.0 - ema_decay)
     next_state = TrainState(state.step + 1, params, ema_params, opt_state, state.key)
     return next_state, metrics
+
+
+def _gradients(
+    objective: Objective, params: Params, batch: Batch, key: jax.Array, parts: int
+) -> tuple[Params, Metrics]:
+    """Mean gradients and metrics over the batch, taken in `parts`."""
+
+    def of_part(part: Batch) -> tuple[Params, Metrics]:
+        value_and_grad = jax.value_and_grad(objective, has_aux=True)
+        (loss, terms), grads = value_and_grad(params, part, key)
+        return grads, {"loss": loss, **terms}
+
+    if parts == 1:
+        return of_part(batch)
+    batch = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
+    first = jax.tree.map(lambda a: a[0], batch)
+    zeros = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(of_part, first)
+    )
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, of_part(part)), None
+
+    total, _ = jax.lax.scan(add, zeros, batch)
+    return jax.tree.map(lambda a: a / parts, total)
+
+
+def _skipped(opt_state: optax.OptState) -> Metrics:
+    """Counts of `optax.apply_if_finite` in this phase, where it is in use."""
+    total = optax.tree.get(opt_state, "total_notfinite")
+    if total is None:
+        return {}
+    in_a_row = optax.tree.get(opt_state, "notfinite_count")
+    return {"skipped": total, "skipped_in_a_row": in_a_row}

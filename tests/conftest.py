@@ -1,4 +1,4 @@
-"""Settings for every test, made before JAX is used: CPU, as four devices."""
+"""Settings for every test, made before JAX is used: CPU, as eight devices."""
 
 import os
 
@@ -6,4 +6,4 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)

@@ -186,20 +186,26 @@ def test_batches_repeat_by_seed_and_number_alone():
     assert (take(1, seed=1)[0]["low"] != first[0]["low"]).any()
 
 
-def test_hosts_share_the_scenes():
-    hosts = [
-        np.concatenate(
-            [
-                batch["low"][:, 0, 0, 0]
-                for batch in take(3, batch_size=1, host_index=i, host_count=2)
-            ]
-        )
-        for i in range(2)
+@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("count", [6, 7])  # 7 scenes divide over no number of hosts
+def test_hosts_share_the_batches_of_one(hosts, count):
+    """Disjoint and together complete: crop for crop what a single host would have."""
+    arguments = {"seed": 3, "crop_px": 24, "batch_size": 4}
+    alone = make_batches(scenes(count), **arguments)
+    shares = [
+        make_batches(scenes(count), **arguments, host_index=i, host_count=hosts)
+        for i in range(hosts)
     ]
-    assert sorted(np.concatenate(hosts)) == list(range(6))
-
-
-def test_images_smaller_than_the_crop_are_reflected():
-    batch = next(make_batches(scenes(2, 10, 60), seed=0, crop_px=24, batch_size=2))
-    assert batch["low"].shape == (2, 24, 24, 3)
-    np.testing.assert_array_equal(batch["low"], 255 - batch["high"])
+    seen = []
+    for _ in range(7):
+        whole = next(alone)
+        parts = [next(share) for share in shares]
+        numbers = np.concatenate([part["number"] for part in parts])
+        assert sorted(numbers) == list(whole["number"]) == list(range(4))
+        for side in ("low", "high"):
+            crops = np.concatenate([part[side] for part in parts])
+            np.testing.assert_array_equal(crops[np.argsort(numbers)], whole[side])
+        seen += list(whole["low"][:, 0, 0, 0])
+    for epoch in range(len(seen) // count):
+        chosen = seen[epoch * count : (epoch + 1) * count]
+        assert sorted(chosen) == list(range(count))

@@ -1,7 +1,8 @@
 """Batches of augmented crops, as a pure function of seed and batch number.
 
-Batch n of a seed is the same whatever was read before it, so resuming at step n is
-starting at n. Crops stay uint8 until they are on the device.
+Batch n of a seed is the same whatever was read before it and however many hosts share
+it, so resuming at step n is starting at n. Crops stay uint8 until they are on the
+device.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,16 @@ class RandomCrop(grain.transforms.RandomMap):
         return {name: crop(image) for name, image in views.items()}
 
 
+class _Number(grain.transforms.MapWithIndex):
+    """Adds "number", the place of a crop in the batch of all hosts."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+
+    def map_with_index(self, index: int, views: Views) -> Views:
+        return views | {"number": np.uint32(index % self._batch_size)}
+
+
 def make_batches(
     scenes: Sequence[Views],
     *,
@@ -49,24 +60,29 @@ def make_batches(
     host_count: int = 1,
     threads: int = 2,
 ) -> Iterator[Views]:
-    """Endless batches, uint8 `[batch_size, crop_px, crop_px, 3]` by name of the view.
+    """Endless batches: uint8 crops `[b, crop_px, crop_px, 3]` by view, and "number".
+
+    All hosts go through the scenes together, epoch by epoch, in one shuffled order: a
+    host cuts every `host_count`-th crop of it, and so neither shares a crop with
+    another nor leaves one out, whatever the number of scenes.
 
     Args:
-      scenes: random access to the images.
+      scenes: random access to the images; the same on all hosts.
       seed: of order and augmentation.
       crop_px: side of the square crops.
-      batch_size: of this host.
+      batch_size: over all hosts, a multiple of `host_count`; `b` is this host's share.
       first_batch: number of the first batch to return: the step to resume at.
-      host_index, host_count: this host reads every `host_count`-th scene, shuffled.
+      host_index, host_count: this host and how many there are.
       threads: that read ahead.
     """
     batches = (
         grain.MapDataset.source(scenes)
-        .seed(seed)[host_index::host_count]
+        .seed(seed)
         .shuffle()
         .repeat(None)
         .random_map(RandomCrop(crop_px))
-        .batch(batch_size, drop_remainder=True)
+        .map_with_index(_Number(batch_size))[host_index::host_count]
+        .batch(batch_size // host_count, drop_remainder=True)
     )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(batches.to_iter_dataset(options))

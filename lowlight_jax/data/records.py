@@ -99,10 +99,12 @@ def write(prepared: Path, pairs: Sequence[Pair]) -> None:
         pairs=pairs, data_dir=unfinished, file_format=tfds.core.FileFormat.ARRAY_RECORD
     )
     builder.download_and_prepare()
-    if exist(prepared):  # another process was faster
-        shutil.rmtree(unfinished)
-    else:
+    try:
         os.replace(unfinished, prepared)
+    except OSError:
+        if not exist(prepared):
+            raise
+        shutil.rmtree(unfinished)  # another process was faster
 
 
 def read(prepared: Path) -> Records:

@@ -1,11 +1,13 @@
 """Synthetic degradation of clean photographs: exposure, light, colour, noise, 8 bits.
 
-Contract: `[b, h, w, 3]` float32 sRGB in [0, 1] in and out, `key` first; every image of
-a batch gets its own draw. Source: SYSTEM section 5 (paper A, 2.3 and 3.1, names the
-synthetic set without saying how it was made); every number here is chosen.
+Contract: `[b, h, w, 3]` float32 sRGB in [0, 1] in and out, `b` keys first: an image's
+draw is its own, whatever batch or device it is in. Source: SYSTEM section 5 (paper A,
+2.3 and 3.1, names the synthetic set without saying how it was made); every number here
+is chosen.
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -41,34 +43,34 @@ def round_to_8_bit(image: Images) -> Images:
     return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0) / 255.0
 
 
-def _per_image(key: jax.Array, b: int, low: float, high: float) -> jax.Array:
-    return jax.random.uniform(key, (b, 1, 1, 1), minval=low, maxval=high)
+def light_field(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """A smooth random field in [-1, 1], `[h, w, 1]`: a 3x3 grid, enlarged."""
+    grid = jax.random.uniform(key, (3, 3, 1), minval=-1.0, maxval=1.0)
+    return jax.image.resize(grid, (*shape, 1), "linear")
 
 
-def light_field(key: jax.Array, shape: tuple[int, ...]) -> Images:
-    """Smooth random fields in [-1, 1], `[b, h, w, 1]`: a 3x3 grid, enlarged."""
-    b, h, w, _ = shape
-    grid = jax.random.uniform(key, (b, 3, 3, 1), minval=-1.0, maxval=1.0)
-    return jax.image.resize(grid, (b, h, w, 1), "linear")
-
-
-def underexpose(key: jax.Array, high: Images, exposure: Exposure) -> Images:
+def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
     """The picture that a camera would have made of `high` with too little light.
 
     Light is scaled in linear space by 2 ** -stops, uneven over the image and between
     the channels; then shot and read noise; then sRGB and 8 bits.
     """
-    keys = jax.random.split(key, 6)
-    b = high.shape[0]
-    stops = _per_image(keys[0], b, exposure.min_stops, exposure.max_stops)
-    stops = stops + exposure.unevenness_stops * light_field(keys[1], high.shape)
+    return jax.vmap(partial(_underexpose, exposure=exposure))(keys, high)
+
+
+def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Array:
+    keys = jax.random.split(key, 5)
+    stops = jax.random.uniform(
+        keys[0], minval=exposure.min_stops, maxval=exposure.max_stops
+    )
+    stops = stops + exposure.unevenness_stops * light_field(keys[1], high.shape[:2])
     red_blue = jax.random.uniform(
         keys[2],
-        (b, 1, 1, 2),
+        (2,),
         minval=1 - exposure.white_balance,
         maxval=1 + exposure.white_balance,
     )
-    balance = jnp.insert(red_blue, 1, 1.0, axis=-1)
+    balance = jnp.insert(red_blue, 1, 1.0)
     light = srgb_to_linear(high) * balance * 2.0**-stops
     read = exposure.read_noise_u8 / 255 * jax.random.normal(keys[3], high.shape)
     shot = exposure.shot_noise_u8 / 255 * jax.random.normal(keys[4], high.shape)
@@ -76,19 +78,22 @@ def underexpose(key: jax.Array, high: Images, exposure: Exposure) -> Images:
     return round_to_8_bit(linear_to_srgb(jnp.clip(light, 0.0, 1.0)))
 
 
-def add_noise(key: jax.Array, image: Images, max_sigma_u8: float) -> Images:
+def add_noise(keys: jax.Array, images: Images, max_sigma_u8: float) -> Images:
     """Gaussian noise, partly blurred, as enhancement leaves it; not clipped.
 
     Noise of a photograph is not white after demosaicking and JPEG: each image gets its
     own strength, up to `max_sigma_u8` (8-bit code units), and its own grain.
     """
+    return jax.vmap(partial(_add_noise, max_sigma_u8=max_sigma_u8))(keys, images)
+
+
+def _add_noise(key: jax.Array, image: jax.Array, max_sigma_u8: float) -> jax.Array:
     key_sigma, key_grain, key_noise = jax.random.split(key, 3)
-    b = image.shape[0]
-    sigma = _per_image(key_sigma, b, 0.0, max_sigma_u8 / 255)
-    grain = _per_image(key_grain, b, 0.0, 1.0)
+    sigma = jax.random.uniform(key_sigma, maxval=max_sigma_u8 / 255)
+    grain = jax.random.uniform(key_grain)
     white = jax.random.normal(key_noise, image.shape)
     blurred = jax.lax.reduce_window(
-        white, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
+        white, 0.0, jax.lax.add, (3, 3, 1), (1, 1, 1), "SAME"
     )
     coarse = blurred / 3.0  # sum of 9 of variance 1: standard deviation 3
     mixed = (1 - grain) * white + grain * coarse
