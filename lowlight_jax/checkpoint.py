@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.errors import JaxRuntimeError
 
 from lowlight_jax import parallel
 from lowlight_jax.train_step import TrainState
@@ -56,6 +57,8 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
                 ),
             )
+        except JaxRuntimeError:  # another process is lost: nothing is wrong here
+            raise
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore's are any
             kept = self._manager.latest_step()
             raise CheckpointError(

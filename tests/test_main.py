@@ -4,8 +4,11 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import safetensors.numpy
 from PIL import Image
 
 from lowlight_jax.config import VARIANTS, ConfigError, base_config, validate
+from lowlight_jax.train import make_settings, train_and_evaluate
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -107,32 +111,90 @@ def test_its_result_enhances_a_photo(whole, tmp_path):
     assert Enhancer(checkpoint=str(workdir))(image).shape == image.shape
 
 
-def test_a_run_cut_off_in_phase_2_goes_on_to_the_same_end(whole, tmp_path, cache):
-    """Bit for bit, rows included: stopped behind a checkpoint, in mid-phase."""
-    workdir, _ = whole
-    cut = tmp_path / "cut"
-    arguments = ["--config=configs/smoke.py", f"--workdir={cut}"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "200"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lowlight_jax.main", *arguments],
+def start(workdir, cache):
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "lowlight_jax.main"),
+            *("--config=configs/smoke.py", f"--workdir={workdir}"),
+        ],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "200"},
         stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         text=True,
     )
-    for line in process.stderr:
-        if "denoise step 35/60" in line:
-            process.kill()
-            break
-    process.wait()
+
+
+def assert_same_end(workdir, expected):
+    """Bit for bit: parameters, and the rows, none twice and none missing."""
+    written, all_rows = (
+        (folder / "metrics.jsonl").read_text() for folder in (workdir, expected)
+    )
+    assert written == all_rows
+    for name, tensor in tensors(expected).items():
+        np.testing.assert_array_equal(tensors(workdir)[name], tensor, err_msg=name)
+
+
+def test_a_run_stopped_and_killed_goes_on_to_the_same_end(whole, tmp_path, cache):
+    """SIGTERM in phase 1 saves at once; SIGKILL in phase 2 loses what is not saved."""
+    cut = tmp_path / "cut"
+    for line, number in (("enhance step 10/60", "SIGTERM"), ("step 35/60", "SIGKILL")):
+        process = start(cut, cache)
+        for said in process.stderr:
+            if line in said:
+                process.send_signal(signal.Signals[number])
+                break
+        output, error = process.communicate()
+        if number == "SIGTERM":
+            assert process.returncode == 75
+            stopped = re.search(r"stopped by SIGTERM at step (\d+) of 60", error)
+            assert stopped, error
+            assert "Traceback" not in error
+        else:
+            assert f"resuming at step {stopped[1]} of 60" in output
     assert not (cut / "results.png").exists()
-    result = run(*arguments, cache=cache)
-    assert result.returncode == 0, result.stderr
-    assert "resuming at step 30 of 60" in result.stdout
-    assert rows(cut) == rows(workdir)
-    for name, expected in tensors(workdir).items():
-        np.testing.assert_array_equal(tensors(cut)[name], expected, err_msg=name)
+    process = start(cut, cache)
+    output, error = process.communicate()
+    assert process.returncode == 0, error
+    assert "resuming at step 30 of 60" in output
+    assert_same_end(cut, whole[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_five_kills_at_random_moments_change_nothing(whole, tmp_path, cache, seed):
+    """Anywhere between start and end, every second time in the middle of a save."""
+    rng = np.random.default_rng(seed)
+    cut = tmp_path / "cut"
+    kills = in_save = 0
+    while kills < 5:
+        process = start(cut, cache)
+        wait_for_save = kills % 2 == 1
+        deadline = time.monotonic() + (60 if wait_for_save else rng.uniform(3, 15))
+        while time.monotonic() < deadline and process.poll() is None:
+            if wait_for_save and list((cut / "checkpoints").glob("*tmp*")):
+                time.sleep(rng.uniform(0, 0.05))
+                in_save += 1
+                break
+            time.sleep(0.001 if wait_for_save else 0.05)
+        if process.poll() is not None:
+            break  # it came to its end before it could be killed
+        process.kill()
+        process.communicate()
+        kills += 1
+    process = start(cut, cache)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    assert kills >= 3 and in_save >= 1
+    assert_same_end(cut, whole[0])
+
+
+def test_a_workdir_that_cannot_be_written_is_said_before_anything_else(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written to .*pass another --workdir"):
+        train_and_evaluate(
+            load_config(ROOT / "configs/smoke.py"), tmp_path / "file" / "run"
+        )
 
 
 def test_another_model_in_the_same_workdir_is_an_error(whole, cache):
@@ -229,7 +291,5 @@ def test_the_base_has_the_papers_losses_alone():
 
 def test_settings_cover_the_config():
     """Every weight and range that the config offers is one of the dataclasses'."""
-    from lowlight_jax.train import make_settings
-
     settings = make_settings(base_config())
     assert dataclasses.asdict(settings)["exposure"] == base_config().synthetic.to_dict()
