@@ -80,6 +80,7 @@ def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
     from lowlight_jax.data import embedded
 
     photographs = embedded.load_photographs(embedded.TRAINING)
+    darken = jax.jit(underexpose)
     pairs = []
     for name in embedded.EVALUATION:
         (high,) = embedded.load_photographs((name,))
@@ -87,10 +88,8 @@ def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
             fixed = dataclasses.replace(
                 make_settings(config).exposure, min_stops=stops, max_stops=stops
             )
-            low = underexpose(
-                jax.random.key(0)[None], jnp.float32(high)[None] / 255, fixed
-            )
-            low = np.asarray(jnp.round(low[0] * 255), np.uint8)
+            low = darken(jax.random.key(0)[None], np.float32(high)[None] / 255, fixed)
+            low = np.uint8(np.rint(np.asarray(low[0]) * 255))
             pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
     return [{"high": photograph} for photograph in photographs], pairs
 

@@ -5,6 +5,8 @@ it, so resuming at step n is starting at n. Crops stay uint8 until they are on t
 device.
 """
 
+import functools
+import sys
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -37,6 +39,26 @@ class RandomCrop(grain.transforms.RandomMap):
             return np.ascontiguousarray(image[:, ::-1] if flip else image)
 
         return {name: crop(image) for name, image in views.items()}
+
+
+class _Epochs:
+    """All scenes again and again without an end, each time in another order.
+
+    grain's own shuffle takes 6 ms for an index of 4 scenes, 1 ms of 64.
+    """
+
+    def __init__(self, scenes: Sequence[Views], seed: int):
+        self._scenes = scenes
+        self._order = functools.lru_cache(maxsize=4)(
+            lambda epoch: np.random.default_rng([seed, epoch]).permutation(len(scenes))
+        )
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> Views:
+        epoch, position = divmod(index, len(self._scenes))
+        return self._scenes[self._order(epoch)[position]]
 
 
 class _Number(grain.transforms.MapWithIndex):
@@ -76,10 +98,8 @@ def make_batches(
       threads: that read ahead.
     """
     batches = (
-        grain.MapDataset.source(scenes)
+        grain.MapDataset.source(_Epochs(scenes, seed))
         .seed(seed)
-        .shuffle()
-        .repeat(None)
         .random_map(RandomCrop(crop_px))
         .map_with_index(_Number(batch_size))[host_index::host_count]
         .batch(batch_size // host_count, drop_remainder=True)

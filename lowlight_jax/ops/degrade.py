@@ -6,17 +6,17 @@ draw is its own, whatever batch or device it is in. Source: SYSTEM section 5 (pa
 is chosen.
 """
 
-import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from lowlight_jax.ops.colour import linear_to_srgb, srgb_to_linear
 from lowlight_jax.types import Images
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Exposure:
     """Ranges from which the under-exposure of each image is drawn, uniformly.
 
