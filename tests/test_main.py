@@ -192,42 +192,9 @@ def test_five_kills_at_random_moments_change_nothing(whole, tmp_path, cache, see
 def test_a_workdir_that_cannot_be_written_is_said_before_anything_else(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written to .*pass another --workdir"):
-        train_and_evaluate(
-            load_config(ROOT / "configs/smoke.py"), tmp_path / "file" / "run"
-        )
-
-
-def test_another_model_in_the_same_workdir_is_an_error(whole, cache):
-    workdir, _ = whole
-    result = run(
-        "--config=configs/smoke.py:variant=fine5", f"--workdir={workdir}", cache=cache
-    )
-    assert result.returncode == 1
-    assert "fine_layers: 4 in the checkpoint, 5 now" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_real_pairs(tmp_path, cache):
-    from lowlight_jax.data import embedded
-
-    high = embedded.load_photographs(("coffee.png",))[0]
-    for side, image in (("low", high // 8), ("high", high)):
-        (tmp_path / "set" / side).mkdir(parents=True)
-        for i in range(3):
-            crop = image[60 * i :, :200][:96]
-            Image.fromarray(crop).save(tmp_path / "set" / side / f"{i}.png")
-    result = run(
-        "--config=configs/smoke.py",
-        f"--config.data.root={tmp_path / 'set'}",
-        f"--config.data.cache_dir={tmp_path / 'records'}",
-        "--config.data.validation_every=3",
-        "--config.phases.joint.steps=0",
-        f"--workdir={tmp_path / 'work'}",
-        cache=cache,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "2 pairs to train on, 1 held out" in result.stdout
-    assert rows(tmp_path / "work")[-1]["step"] == 40
+        config = load_config(ROOT / "configs/smoke.py")
+        config.parallel = "jit"
+        train_and_evaluate(config, tmp_path / "file" / "run")
 
 
 @pytest.mark.parametrize(

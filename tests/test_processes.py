@@ -80,7 +80,8 @@ def assert_same_parameters(workdir, expected, atol):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, environment, pairs):
     workdir = tmp_path_factory.mktemp("alone")
-    finish(start(environment, workdir, pairs, 1))
+    output, _ = finish(start(environment, workdir, pairs, 1))
+    assert "4 pairs to train on, 3 held out" in output
     return workdir
 
 
