@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.errors import JaxRuntimeError
 
 from lowlight_jax import parallel
 from lowlight_jax.train_step import TrainState
@@ -57,9 +56,9 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
                 ),
             )
-        except JaxRuntimeError:  # another process is lost: nothing is wrong here
-            raise
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore's are any
+            if parallel.says_lost_process(error):  # nothing is wrong here
+                raise
             kept = self._manager.latest_step()
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be written to "

@@ -72,18 +72,16 @@ def run() -> int:
         if parallel.is_main_process():
             print(stop, file=sys.stderr)
         return preemption.EXIT_CODE
-    except JaxRuntimeError as error:
-        if not _DISTRIBUTED.value:
+    except (ValueError, TrainingDiverged, OSError, JaxRuntimeError) as error:
+        message = str(error)
+        if parallel.says_lost_process(error):
+            message = (
+                f"this process lost another one ({message.splitlines()[0]}); the same "
+                "command goes on from the last checkpoint"
+            )
+        elif isinstance(error, JaxRuntimeError):
             raise
-        reason = str(error).splitlines()[0]
-        print(
-            f"error: this process lost another one ({reason}); the same command goes "
-            "on from the last checkpoint",
-            file=sys.stderr,
-        )
-        return 1
-    except (ValueError, TrainingDiverged, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.errors import JaxRuntimeError
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -46,6 +47,16 @@ def join_processes() -> None:
         heartbeat_timeout_seconds=LOST_PROCESS_S,
         shutdown_timeout_seconds=LOST_PROCESS_S,
     )
+
+
+def says_lost_process(error: Exception) -> bool:
+    """Whether an error means that another process is gone.
+
+    XLA raises JaxRuntimeError from a compiled step, ValueError from an eager call.
+    """
+    if jax.process_count() == 1:
+        return False
+    return isinstance(error, JaxRuntimeError) or "Gloo" in str(error)
 
 
 def is_main_process() -> bool:

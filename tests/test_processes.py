@@ -159,7 +159,8 @@ def test_a_killed_process_ends_the_others_and_a_restart_goes_on(
     _, error = two.communicate(timeout=60)
     assert time.monotonic() - killed < 40  # parallel.LOST_PROCESS_S and some
     assert two.returncode not in (0, 75)
-    assert "lost another one" in error and "goes on from the last checkpoint" in error
+    assert "lost another one" in error, error
+    assert "goes on from the last checkpoint" in error
     assert "Traceback" not in error
     output, _ = finish(start(environment, workdir, pairs, 2))
     assert "resuming at step" in output
