@@ -87,10 +87,11 @@ def choose_backend(requested: str, batch_size: int, accumulate: int = 1) -> str:
     devices = 1 if backend == "jit" else jax.device_count()
     if batch_size % (devices * accumulate):
         parts = f" in {accumulate} parts each" if accumulate > 1 else ""
+        one = ", or --config.parallel=jit to use one device" if processes == 1 else ""
         raise ValueError(
             f"data.batch_size is {batch_size}, which {devices} device(s) cannot share "
             f"evenly{parts}; pass a multiple of {devices * accumulate}"
-            + (", or --config.parallel=jit to use one device" if devices > 1 else "")
+            + (one if devices > 1 else "")
         )
     return backend
 
