@@ -24,11 +24,9 @@ def all_reduced_bytes(program: str) -> int:
     """Bytes that each device hands in to all-reduces, from the compiled program."""
     total = 0
     for line in program.splitlines():
-        result = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
-        for dtype, shape in re.findall(
-            r"(\w+)\[([\d,]*)\]", result[1] if result else ""
-        ):
-            total += BYTES[dtype] * math.prod(int(n) for n in shape.split(",") if n)
+        if result := re.search(r"= (.*?) all-reduce(?:-start)?\(", line):
+            for dtype, shape in re.findall(r"(\w+)\[([\d,]*)\]", result[1]):
+                total += BYTES[dtype] * math.prod(int(n) for n in shape.split(",") if n)
     return total
 
 

@@ -34,30 +34,8 @@
 # Exit codes: those of kubectl; 2 wrong usage.
 set -euo pipefail
 
-usage() {
-  awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
-}
-
-fail() {
-  printf 'error: %s\n' "$1" >&2
-  exit 2
-}
-
-# Words as a shell reads them, quoted only where that is needed.
-words() {
-  local word line="" quote="'" inside="'\\''"
-  for word in "$@"; do
-    if [[ ! $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]]; then
-      word="'${word//$quote/$inside}'"
-    fi
-    line+=" $word"
-  done
-  printf '%s\n' "${line# }"
-}
-
-run() {
-  if $dry_run; then words "$@"; else "$@"; fi
-}
+# shellcheck source=launch/common.bash
+source "$(dirname "$0")/common.bash"
 
 dry_run=false
 action=""
