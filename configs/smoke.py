@@ -12,7 +12,7 @@ def get_config(arg: str = ""):
     c = apply_variant(base_config(), arg)
     c.data.crop_px = 48
     c.data.batch_size = 4
-    for name in c.phases:
+    for name in ("enhance", "denoise", "joint"):
         c.phases[name].steps = 20
     c.log_every_steps = 5
     c.checkpoint_every_steps = 15

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 import lowlight_jax
-from lowlight_jax.data.embedded import load_photographs
+from lowlight_jax.data.photographs import load_embedded
 from lowlight_jax.ops.degrade import Exposure, underexpose
 
 STOPS = 4.0
 
-(normal,) = load_photographs(("coffee.png",))
+normal = load_embedded(["coffee.png"])["coffee.png"]
 exposure = Exposure(min_stops=STOPS, max_stops=STOPS, white_balance=0.0)
 dark = underexpose(jax.random.key(0)[None], jnp.float32(normal)[None] / 255, exposure)
 dark = np.uint8(np.rint(np.asarray(dark[0]) * 255))

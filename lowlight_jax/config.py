@@ -10,8 +10,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from lowlight_jax.data.pipeline import Geometry
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
-from lowlight_jax.ops.degrade import Exposure
+from lowlight_jax.losses.repair import RepairWeights
+from lowlight_jax.losses.supervised import SupervisedWeights
+from lowlight_jax.models import make_model, model_fields
+from lowlight_jax.ops.damage import Damage
+from lowlight_jax.ops.degrade import ColourVariation, Exposure
 
 
 class ConfigError(ValueError):
@@ -22,50 +27,70 @@ def _phase(steps: int, learning_rate: float) -> ConfigDict:
     return ConfigDict({"steps": steps, "learning_rate": learning_rate})
 
 
+def _defaults(settings: type) -> ConfigDict:
+    """The fields of a dataclass of settings, which documents them."""
+    return ConfigDict(dataclasses.asdict(settings()))
+
+
+def model_config(name: str) -> ConfigDict:
+    """`name` and the fields of a network with their defaults; see its class."""
+    return ConfigDict(model_fields(name))
+
+
 def base_config() -> ConfigDict:
     """Paper A's training on the embedded photographs, a few minutes on 2 CPU cores."""
     c = ConfigDict()
     c.seed = 0  # of parameters, data order, augmentation and synthetic noise
 
-    c.model = ConfigDict()
-    c.model.name = "dual"  # one of lowlight_jax.models.MODELS
-    c.model.fine_layers = 4  # 4 (paper), 5 or 0 (ablation)
-    c.model.max_gain = 32.0  # > 1, the largest brightening
-    c.model.share_stages = True  # one set of weights for both denoising passes
-    c.model.dtype = "float32"  # or "bfloat16": of the convolutions; the rest is float32
+    c.model = model_config("dual")  # name and fields of one of models.MODELS
+    c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
 
     c.data = ConfigDict()
-    c.data.root = ""  # folder of pairs; "": the embedded photographs
+    c.data.root = ""  # folder of pairs
+    c.data.photographs = ""  # or folder of normal photographs; both "": the embedded
     c.data.cache_dir = ""  # of decoded pairs; "": ~/.cache/lowlight_jax
-    c.data.bad_pairs = "error"  # or "skip": what to do with unusable pairs
+    c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th scene is for validation; 0: none
-    c.data.crop_px = 128  # multiple of 4, at least 24
+    c.data.crop_px = 128  # multiple of the network's stride, at least 24
     c.data.batch_size = 8  # over all devices
     c.data.threads = 1  # that cut crops ahead of the step
     c.data.memory_gib = 4.0  # sets up to this size are decoded once
 
-    c.synthetic = ConfigDict(dataclasses.asdict(Exposure()))  # ops/degrade.py
+    c.augment = ConfigDict()  # the same for both sides of a pair
+    c.augment.geometry = _defaults(Geometry)  # data/pipeline.py
+    c.augment.colour = _defaults(ColourVariation)  # ops/degrade.py
+
+    c.synthetic = _defaults(Exposure)  # ops/degrade.py; of photographs
+    c.damage = _defaults(Damage)  # ops/damage.py; of photographs, phase "repair"
     c.identity_fraction = 0.0  # [0, 1], of crops that are not dark at all
     c.enhanced_fraction = 0.5  # [0, 1], phase "denoise": noise from phase 1's output
     c.max_noise_u8 = 40.0  # >= 0, of the synthetic noise, 8-bit code units
 
-    c.loss = ConfigDict()  # weights, >= 0; losses/dual.py
-    c.loss.enhancement = ConfigDict(dataclasses.asdict(EnhancementWeights()))
-    c.loss.denoising = ConfigDict(dataclasses.asdict(DenoisingWeights()))
+    c.loss = ConfigDict()  # weights, >= 0; losses/
+    c.loss.enhancement = _defaults(EnhancementWeights)
+    c.loss.denoising = _defaults(DenoisingWeights)
+    c.loss.supervised = _defaults(SupervisedWeights)
+    c.loss.repair = _defaults(RepairWeights)
 
-    c.phases = ConfigDict()  # one after the other; 0 steps leave one out
+    # One after the other, those that the network can go through; 0 steps leave one out.
+    c.phases = ConfigDict()
     c.phases.enhance = _phase(steps=600, learning_rate=1e-3)
     c.phases.denoise = _phase(steps=300, learning_rate=1e-3)
     c.phases.joint = _phase(steps=0, learning_rate=5e-4)
+    c.phases.supervised = _phase(steps=0, learning_rate=1e-3)
+    c.phases.repair = _phase(steps=0, learning_rate=1e-3)
 
     c.optimizer = ConfigDict()
     c.optimizer.name = "rmsprop"  # "rmsprop", "adam", "sgd"
     c.optimizer.decay = 0.9  # of RMSProp's mean square
-    c.optimizer.schedule = "cosine"  # "cosine", "constant", "step"; in each phase anew
+    # "cosine", "constant", "step", "plateau"; in each phase anew
+    c.optimizer.schedule = "cosine"
     c.optimizer.warmup_steps = 50
     c.optimizer.final_fraction = 0.01  # of the learning rate, end of the cosine
     c.optimizer.step_at = (0.5, 0.75)  # (0, 1), of a phase: where "step" steps
-    c.optimizer.step_factor = 0.5  # of the learning rate, at each of them
+    c.optimizer.step_factor = 0.5  # of the rate, at each of them or at a plateau
+    c.optimizer.plateau_steps = 500  # whose mean loss is compared with the best before
+    c.optimizer.plateau_patience = 5  # such means without improvement: a plateau
     c.optimizer.clip_norm = 1.0  # largest gradient norm; 0: off
     c.optimizer.accumulate = 1  # parts of a batch, one after the other: less memory
     c.optimizer.skip_nonfinite = 0  # steps in a row that may be skipped; 0: an error
@@ -74,10 +99,21 @@ def base_config() -> ConfigDict:
     # "jit" (one device), "pmap" (all local devices), "mesh" (of all processes), "auto"
     c.parallel = "auto"
     c.log_every_steps = 50
-    c.evaluate_every_steps = 0  # 0: at the end of each phase only
+    c.evaluate_every_steps = 0  # validation scores; 0: at the very end only
+    # Evaluations without a higher PSNR that end a phase, which then goes back to its
+    # best; 0: off. It needs evaluate_every_steps.
+    c.early_stopping_patience = 0
     c.checkpoint_every_steps = 500
     c.grid_images = 3  # pairs shown in the picture grid
     return c.lock()
+
+
+def only_phase(c: ConfigDict, name: str, *, steps: int, learning_rate: float) -> None:
+    """Leaves every phase out but this one."""
+    for phase in c.phases.values():
+        phase.steps = 0
+    c.phases[name].steps = steps
+    c.phases[name].learning_rate = learning_rate
 
 
 def _split(text: str) -> dict[str, str]:
@@ -120,16 +156,12 @@ def validate(config: ConfigDict) -> None:
     Raises:
       ConfigError: with one line for each failure.
     """
-    from lowlight_jax.models import MODELS
     from lowlight_jax.objectives import OBJECTIVES
     from lowlight_jax.optimizer import OPTIMIZERS, SCHEDULES
     from lowlight_jax.parallel import BACKENDS
 
     c = config
-    phases = {name: phase.steps for name, phase in c.phases.items()}
     choices = [
-        ("model.name", c.model.name, tuple(MODELS)),
-        ("model.fine_layers", c.model.fine_layers, (4, 5, 0)),
         ("data.bad_pairs", c.data.bad_pairs, ("error", "skip")),
         ("optimizer.name", c.optimizer.name, OPTIMIZERS),
         ("optimizer.schedule", c.optimizer.schedule, SCHEDULES),
@@ -141,12 +173,8 @@ def validate(config: ConfigDict) -> None:
         for key, value, allowed in choices
         if value not in allowed
     ]
+    phases = {name: phase.steps for name, phase in c.phases.items()}
     rules = [
-        (c.model.max_gain > 1, f"model.max_gain is {c.model.max_gain}; expected > 1"),
-        (
-            c.data.crop_px >= 24 and c.data.crop_px % 4 == 0,
-            f"data.crop_px is {c.data.crop_px}; expected a multiple of 4 from 24 up",
-        ),
         (
             set(phases) == set(OBJECTIVES),
             f"phases are {list(phases)}; expected {list(OBJECTIVES)}",
@@ -156,24 +184,93 @@ def validate(config: ConfigDict) -> None:
             f"phases have {phases} steps; expected at least one step in all",
         ),
         (
-            not c.data.root or Path(c.data.root).is_dir(),
-            f"data.root is {c.data.root!r}; expected a folder that exists",
+            not (c.data.root and c.data.photographs),
+            "data.root and data.photographs are both given; expected one of them",
+        ),
+        (
+            not c.early_stopping_patience or c.evaluate_every_steps,
+            "early_stopping_patience is set; expected evaluate_every_steps too",
         ),
     ]
+    rules += _network_rules(c)
+    for key in ("root", "photographs"):
+        folder = c.data[key]
+        rules.append(
+            (
+                not folder or Path(folder).is_dir(),
+                f"data.{key} is {folder!r}; expected a folder that exists",
+            )
+        )
     for key in ("batch_size", "threads", "memory_gib"):
         rules.append((c.data[key] > 0, f"data.{key} is {c.data[key]}; expected > 0"))
-    rules.append(
-        (
-            c.optimizer.accumulate >= 1,
-            f"optimizer.accumulate is {c.optimizer.accumulate}; expected 1 or more",
-        )
-    )
+    for key in ("accumulate", "plateau_steps", "plateau_patience"):
+        value = c.optimizer[key]
+        rules.append((value >= 1, f"optimizer.{key} is {value}; expected 1 or more"))
     for key in ("log_every_steps", "checkpoint_every_steps"):
         rules.append((c[key] > 0, f"{key} is {c[key]}; expected > 0"))
-    for key in ("evaluate_every_steps", "max_noise_u8", "grid_images"):
+    for key in (
+        "evaluate_every_steps",
+        "early_stopping_patience",
+        "max_noise_u8",
+        "grid_images",
+    ):
         rules.append((c[key] >= 0, f"{key} is {c[key]}; expected 0 or more"))
     for key in ("identity_fraction", "enhanced_fraction"):
         rules.append((0 <= c[key] <= 1, f"{key} is {c[key]}; expected 0 to 1"))
+    rules += _damage_rules(c.damage)
     failures += [message for holds, message in rules if not holds]
     if failures:
         raise ConfigError("the configuration cannot work:\n  " + "\n  ".join(failures))
+
+
+Rules = list[tuple[bool, str]]  # what must hold, and what to say where it does not
+
+
+def _network_rules(c: ConfigDict) -> Rules:
+    """That the network can be made, and fits the phases and the crops."""
+    try:
+        network = make_model(**c.model)
+    except ValueError as error:
+        return [(False, str(error))]
+    side, stride = c.data.crop_px, network.stride
+    unfit = [n for n, p in c.phases.items() if p.steps and n not in network.phases]
+    return [
+        (
+            side >= 24 and side % stride == 0,
+            f"data.crop_px is {side}; expected a multiple of {stride} from 24 up",
+        ),
+        (
+            not unfit,
+            f"phases {', '.join(unfit)} have steps, which model {c.model.name!r} "
+            f"cannot be trained by; expected {' or '.join(network.phases)}",
+        ),
+        (
+            not (c.data.root and "repair" in network.phases),
+            f"data.root is given, but model {c.model.name!r} is trained on photographs "
+            "that are damaged here; expected data.photographs",
+        ),
+    ]
+
+
+def _damage_rules(damage: ConfigDict) -> Rules:
+    """That every range of `ops.damage.Damage` is one, and holes can be drawn."""
+    d = damage
+    often = [d.discs, d.rectangles, d.scratches, d.strokes]
+    return [
+        (
+            0 < d.min_coverage <= d.max_coverage < 1,
+            f"damage.min_coverage and max_coverage are {d.min_coverage} and "
+            f"{d.max_coverage}; expected 0 < min <= max < 1",
+        ),
+        (
+            1 <= d.min_size_px <= d.max_size_px
+            and 1 <= d.min_stroke_px <= d.max_stroke_px
+            and d.max_scratch_px >= 1,
+            "damage: sizes in pixels; expected 1 <= min <= max",
+        ),
+        (
+            min(often) >= 0 and sum(often) > 0,
+            f"damage: discs, rectangles, scratches and strokes are {often}; expected "
+            "0 or more each, and more in all",
+        ),
+    ]

@@ -11,48 +11,76 @@ Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to d
 
 import argparse
 import csv
+import dataclasses
 import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lowlight_jax import metrics, scoring
-from lowlight_jax.baselines import tone
+from lowlight_jax import metrics, scoring, weights
+from lowlight_jax.baselines import inpainting, tone
 from lowlight_jax.cache import use_compilation_cache
 from lowlight_jax.data.pairs import Pair, load_split
+from lowlight_jax.data.photographs import damaged_pairs, load_photographs
 from lowlight_jax.enhance import Enhancer
+from lowlight_jax.enhance.repair import Repairer
 from lowlight_jax.image_files import ImageFileError, find_images, read_photo
+from lowlight_jax.models import name_of
+from lowlight_jax.ops.damage import Damage
 from lowlight_jax.scoring import Item, Scores
 
-Method = Callable[[np.ndarray], np.ndarray]
+Method = Callable[[Pair], np.ndarray]  # the result for a pair's dark or damaged side
 
 COMPARED = ("psnr_rgb", "ssim_rgb", "ciede2000", "saturation_ratio", "noise_level")
+COMPARED_REPAIRS = ("psnr_holes", "psnr_rgb", "ssim_rgb", "ciede2000")
 
 
-def identity(image: np.ndarray) -> np.ndarray:
-    """The image as it is."""
-    return image
+def compared_measures(network: nn.Module) -> tuple[str, ...]:
+    """What results of a network are compared by."""
+    return COMPARED_REPAIRS if "repair" in network.phases else COMPARED
 
 
-def network_methods(enhancer: Enhancer) -> dict[str, Method]:
-    """The enhancement module alone, and the whole network."""
+def network_methods(network: nn.Module, params: Any) -> dict[str, Method]:
+    """The network and, before it, its enhancement module alone, where it has one."""
+    if "repair" in network.phases:
+        repairer = Repairer.from_params(network, params)
+        return {name_of(network): lambda pair: repairer(pair.low, pair.mask)}
+    enhancer = Enhancer.from_params(network, params)
+    whole = lambda pair: enhancer(pair.low)  # noqa: E731
+    if not enhancer.can_denoise:
+        return {name_of(network): whole}
     return {
-        "enhancement only": lambda image: enhancer(image, denoise=False),
-        "enhancement + denoising": enhancer,
+        "enhancement only": lambda pair: enhancer(pair.low, denoise=0),
+        "enhancement + denoising": whole,
     }
 
 
-def classical_methods() -> dict[str, Method]:
-    """What costs nothing: the input, a gamma curve, CLAHE."""
-    return {"input": identity, "gamma 0.4": tone.gamma, "CLAHE": tone.clahe}
+def classical_methods(network: nn.Module) -> dict[str, Method]:
+    """What costs nothing and does the work of a network."""
+    methods = {"input": lambda pair: pair.low}
+    if "repair" in network.phases:
+        for name, method in inpainting.METHODS.items():
+            methods[name] = partial(_repair_classically, method)
+        return methods
+    return methods | {
+        "gamma 0.4": lambda pair: tone.gamma(pair.low),
+        "CLAHE": lambda pair: tone.clahe(pair.low),
+    }
+
+
+def _repair_classically(method: Callable, pair: Pair) -> np.ndarray:
+    return method(pair.low, pair.mask)
 
 
 def score_methods(
@@ -65,7 +93,7 @@ def score_methods(
     """Scores of every method on every pair; "truth" are the targets themselves.
 
     Args:
-      methods: uint8 `[h, w, 3]` in, the same out, by name.
+      methods: by name; each returns uint8 `[h, w, 3]`.
       pairs: what they are tried on.
       measures: see `scoring.score_items`.
       quiet: without progress bar.
@@ -73,14 +101,18 @@ def score_methods(
 
     def items(method: Method, title: str) -> Iterator[Item]:
         for pair in track(pairs, title, transient=True, disable=quiet):
-            yield Item(pair.name, method(pair.low), pair.high, pair.low)
+            yield dataclasses.replace(_truth(pair), pred=method(pair))
 
     scores = {
         name: scoring.score_items(items(method, name), measures)
         for name, method in methods.items()
     }
-    truth = (Item(pair.name, pair.high, pair.high, pair.low) for pair in pairs)
+    truth = map(_truth, pairs)
     return scores | {"truth": scoring.score_items(truth, measures)}
+
+
+def _truth(pair: Pair) -> Item:
+    return Item(pair.name, pair.high, pair.high, pair.low, pair.mask)
 
 
 def print_scores(
@@ -104,7 +136,9 @@ def print_scores(
 
 
 def _heading(column: str) -> str:
-    better = "↑" if column.removesuffix("_gtmean") in metrics.HIGHER_IS_BETTER else "↓"
+    measure = column.removesuffix("_gtmean")
+    higher = measure in metrics.HIGHER_IS_BETTER or measure == "psnr_holes"
+    better = "↑" if higher else "↓"
     return column if column.startswith("saturation") else f"{column} {better}"
 
 
@@ -299,11 +333,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _choose_measures(args: argparse.Namespace) -> list[str]:
+def _load_data(args: argparse.Namespace, network: nn.Module) -> Sequence[Pair]:
+    """Pairs of a folder or, for networks that repair, its photographs with holes."""
+    if "repair" not in network.phases:
+        return load_split(args.data, args.split, validation_every=args.validation_every)
+    training, held_out = load_photographs(
+        args.data, validation_every=args.validation_every
+    )
+    parts = {"train": [training], "validation": [held_out], "all": [training, held_out]}
+    if args.split not in parts:
+        raise ValueError("--split test: only LOL has a test part; expected another one")
+    return [
+        pair for part in parts[args.split] for pair in damaged_pairs(part, Damage())
+    ]
+
+
+def _choose_measures(args: argparse.Namespace, network: nn.Module | None) -> list[str]:
     if args.metrics:
         measures = scoring.resolve_measures(filter(None, args.metrics.split(",")))
     elif args.data:
-        return list(COMPARED)
+        return list(compared_measures(network))
     else:
         measures = list(scoring.WITH_TARGET if args.target else ())
         measures += scoring.WITHOUT_TARGET
@@ -322,22 +371,21 @@ def _choose_measures(args: argparse.Namespace) -> list[str]:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
-    measures = _choose_measures(args)
-    enhancer = None
+    network = None
     if args.model or args.checkpoint:
-        enhancer = Enhancer(args.model or "", args.checkpoint)
+        network, params = weights.load_any(args.model or args.checkpoint)
+    measures = _choose_measures(args, network)
     problems: list[str] = []
     if args.data:
-        pairs = load_split(
-            args.data, args.split, validation_every=args.validation_every
-        )
-        methods = classical_methods() | network_methods(enhancer)
+        pairs = _load_data(args, network)
+        methods = classical_methods(network) | network_methods(network, params)
         scores = score_methods(methods, pairs, measures=measures)
         title = f"{args.data}, {args.split}: {len(pairs)} pairs"
     else:
         roles = ("pred", "target", "low")
         folders = {r: getattr(args, r) for r in roles if getattr(args, r)}
         files, problems = pair_files(folders)
+        enhancer = network and Enhancer.from_params(network, params)
         items = read_items(track(files, "Scoring", transient=True), enhancer, problems)
         result = scoring.score_items(items, measures, gt_mean=args.gt_mean)
         scores = {str(args.pred or args.checkpoint or args.model): result}

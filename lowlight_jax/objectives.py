@@ -1,15 +1,17 @@
 """What each training phase minimises: `(params, batch, key) -> (loss, terms)`.
 
 A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
-synthesised here, on the device, and "number", the place of each crop in the batch of
-all devices: what is random about a crop depends on the step and on that alone. Losses
-are means over the batch. So neither depends on how the batch is split over devices.
-Source: paper A, algorithm 1; SYSTEM section 5.
+synthesised here, on the device; "mask" where holes are to be repaired; and "number",
+the place of each crop in the batch of all devices: what is random about a crop depends
+on the step and on that alone. Losses are means over the batch. So neither depends on
+how the batch is split over devices.
+Source: paper A, algorithm 1; paper B; SYSTEM sections 5 and 8.
 """
 
 import dataclasses
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -20,19 +22,28 @@ from lowlight_jax.losses.dual import (
     enhancement_loss,
     joint_loss,
 )
+from lowlight_jax.losses.repair import RepairWeights, repair_loss
+from lowlight_jax.losses.supervised import SupervisedWeights, supervised_loss
 from lowlight_jax.models.dual import DualNetwork
-from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose
+from lowlight_jax.ops.degrade import (
+    ColourVariation,
+    Exposure,
+    add_noise,
+    underexpose,
+    vary_colour,
+)
 from lowlight_jax.train_step import Batch, Metrics, Objective, Params
 from lowlight_jax.types import Images, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
-class DualSettings:
-    """All that the three phases of the dual network can be told.
+class Settings:
+    """All that the phases can be told.
 
     Attributes:
-      enhancement, denoising: weights of the losses.
+      enhancement, denoising, supervised, repair: weights of the losses.
       exposure: of the synthetic dark side, where there is no real one.
+      colour: how the colours of both sides of a pair are varied.
       identity_fraction: of the images whose dark side is replaced by the normal one, so
         that a picture that is bright already is left as it is; chosen.
       enhanced_fraction: phase "denoise": of the images whose noisy side is the
@@ -42,7 +53,10 @@ class DualSettings:
 
     enhancement: EnhancementWeights = EnhancementWeights()
     denoising: DenoisingWeights = DenoisingWeights()
+    supervised: SupervisedWeights = SupervisedWeights()
+    repair: RepairWeights = RepairWeights()
     exposure: Exposure = Exposure()
+    colour: ColourVariation = ColourVariation()
     identity_fraction: float = 0.0
     enhanced_fraction: float = 0.5
     max_noise_u8: float = 40.0
@@ -59,14 +73,22 @@ def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
     return jnp.where(chosen[:, None, None, None], a, b)
 
 
-def _pairs(batch: Batch, key: jax.Array, settings: DualSettings):
+def _unit(images: jax.Array) -> Images:
+    """Float32 in [0, 1] of uint8."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     """`(low, high)`, float32 in [0, 1]."""
     key_dark, key_identity = jax.random.split(key)
-    high = batch["high"].astype(jnp.float32) / 255.0
+    high = _unit(batch["high"])
     if "low" in batch:
-        low = batch["low"].astype(jnp.float32) / 255.0
+        low = _unit(batch["low"])
     else:
         low = underexpose(_image_keys(key_dark, batch), high, settings.exposure)
+    if settings.colour != ColourVariation():
+        keys = _image_keys(jax.random.fold_in(key, 2), batch)
+        low, high = (vary_colour(keys, side, settings.colour) for side in (low, high))
     if settings.identity_fraction:
         keys = _image_keys(key_identity, batch)
         low = _pick(keys, settings.identity_fraction, high, low)
@@ -106,13 +128,34 @@ def joint_objective(
     return joint_loss(output, low, high, settings.enhancement, settings.denoising)
 
 
+def supervised_objective(
+    params: Params, batch: Batch, key: jax.Array, *, model: nn.Module, settings
+) -> tuple[Scalar, Metrics]:
+    """Any network that brightens, on low/normal pairs; paper B, tasks 1 and 2."""
+    low, high = _pairs(batch, key, settings)
+    pred = model.apply({"params": params}, low).pred
+    return supervised_loss(pred, high, settings.supervised)
+
+
+def repair_objective(
+    params: Params, batch: Batch, key: jax.Array, *, model: nn.Module, settings
+) -> tuple[Scalar, Metrics]:
+    """A network that gets an image and its holes; paper B, task 3."""
+    del key  # the holes are drawn with the crops
+    high, holes = _unit(batch["high"]), _unit(batch["mask"])
+    pred = model.apply({"params": params}, high * (1.0 - holes), holes).pred
+    return repair_loss(pred, high, holes, settings.repair)
+
+
 OBJECTIVES = {
     "enhance": enhance_objective,
     "denoise": denoise_objective,
     "joint": joint_objective,
+    "supervised": supervised_objective,
+    "repair": repair_objective,
 }
 
 
-def make_objective(phase: str, *, model: DualNetwork, settings) -> Objective:
+def make_objective(phase: str, *, model: nn.Module, settings) -> Objective:
     """The objective of a phase, with the model and its settings bound."""
     return partial(OBJECTIVES[phase], model=model, settings=settings)

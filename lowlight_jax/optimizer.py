@@ -1,10 +1,12 @@
 """The optimizer of a phase: schedule, clipping and RMSProp, from plain arguments."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import optax
+import optax.contrib
 
-SCHEDULES = ("cosine", "constant", "step")
+SCHEDULES = ("cosine", "constant", "step", "plateau")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
@@ -21,7 +23,8 @@ def make_schedule(
     """Learning rate by step of the phase.
 
     Args:
-      name: "constant", "cosine" (down to `final_fraction * peak` at `steps`) or "step".
+      name: "constant", "cosine" (down to `final_fraction * peak` at `steps`), "step" or
+        "plateau": constant here, lowered by `make_optimizer`.
       peak: the rate after the warm-up.
       steps: length of the phase.
       warmup_steps: linear from 0; 0 switches it off.
@@ -29,7 +32,7 @@ def make_schedule(
       step_at: fractions of `steps` at which "step" multiplies the rate.
       step_factor: by which it does.
     """
-    if name == "constant":
+    if name in ("constant", "plateau"):
         schedule = optax.constant_schedule(peak)
     elif name == "cosine":
         decay_steps = max(1, steps - warmup_steps)
@@ -45,6 +48,21 @@ def make_schedule(
     return schedule
 
 
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """When the training loss counts as no longer falling, and what follows.
+
+    Attributes:
+      steps: the mean loss of so many is compared with the best one before.
+      patience: so many means in a row without improvement.
+      factor: by which the learning rate is then multiplied.
+    """
+
+    steps: int
+    patience: int
+    factor: float
+
+
 def make_optimizer(
     schedule: optax.Schedule,
     *,
@@ -52,8 +70,9 @@ def make_optimizer(
     decay: float = 0.9,
     clip_norm: float = 0.0,
     skip_nonfinite: int = 0,
+    plateau: Plateau | None = None,
 ) -> optax.GradientTransformation:
-    """RMSProp (paper A, 2.3.1), or plain SGD to compare back ends with.
+    """RMSProp (paper A, 2.3.1), Adam (paper B), or SGD to compare back ends with.
 
     Args:
       schedule: learning rate by step.
@@ -62,6 +81,7 @@ def make_optimizer(
       clip_norm: largest global norm of a gradient; 0 switches clipping off.
       skip_nonfinite: so many steps in a row may have a gradient that is not finite, and
         are left out.
+      plateau: lowers the rate where the loss no longer falls.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer.name is one of {OPTIMIZERS}, not {name!r}")
@@ -71,4 +91,11 @@ def make_optimizer(
         tx = optax.adam(schedule) if name == "adam" else optax.sgd(schedule)
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
     tx = optax.chain(clip, tx)
+    if plateau:
+        lower = optax.contrib.reduce_on_plateau(
+            factor=plateau.factor,
+            patience=plateau.patience,
+            accumulation_size=plateau.steps,
+        )
+        tx = optax.chain(tx, lower)
     return optax.apply_if_finite(tx, skip_nonfinite) if skip_nonfinite else tx

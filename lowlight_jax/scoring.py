@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lowlight_jax import metrics, parallel
+from lowlight_jax.metrics.holes import psnr_holes
 from lowlight_jax.ops.colour import luma
 
 WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
@@ -42,12 +43,14 @@ class Item:
       pred: the image.
       target: what it should be, or None.
       low: the dark original, or None; only `loe` asks for it.
+      mask: uint8 `[h, w, 1]`, not 0 in holes, or None; only `psnr_holes` asks for it.
     """
 
     name: str
     pred: np.ndarray
     target: np.ndarray | None = None
     low: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
 
 @dataclasses.dataclass
@@ -180,6 +183,8 @@ def _score_batch(
     batch: Sequence[Item], measure: str, size: int
 ) -> list[float] | list[str]:
     """A value for each item, or for each the reason why there is none."""
+    if measure == "psnr_holes":
+        return [psnr_holes(item.pred, item.target, item.mask) for item in batch]
     function = metrics.METRICS[measure]
     sides = [[item.pred for item in batch]]
     if measure == "loe":

@@ -58,6 +58,17 @@ class MetricsFile:
         unfinished.write_text("".join(kept))
         unfinished.replace(path)
 
+    def history(self, phase: str, name: str, *, last_step: int) -> list[float]:
+        """Values of a column in the rows of a phase up to a step."""
+        if not self._path.exists():
+            return []
+        rows = [json.loads(line) for line in self._path.read_text().splitlines()]
+        return [
+            row[name]
+            for row in rows
+            if row["phase"] == phase and name in row and row["step"] <= last_step
+        ]
+
     def write(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Appends a row; what is not finite becomes null, as JSON knows no NaN."""
         if not self._is_writer:
@@ -112,6 +123,10 @@ class ProgressLine:
         """The first step of a phase, most of it compilation."""
         self._console.print(f"{phase}: first step after {seconds:.1f} s")
         self._bar.advance(self._task)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text)
 
     def note(self, phase: str, step: int, scores: dict[str, float]) -> None:
         """Scores of an evaluation."""

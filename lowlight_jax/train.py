@@ -1,4 +1,4 @@
-"""Training from config to shipped weights: data, phases, the loop, the last table.
+"""Training from config to shipped weights: phases, the loop, the last table.
 
 `train_and_evaluate` is a script; everything that it calls is a library.
 """
@@ -8,105 +8,87 @@ import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from lowlight_jax import evaluate, parallel, preemption, telemetry, weights
 from lowlight_jax.checkpoint import Checkpoints
-from lowlight_jax.config import validate
-from lowlight_jax.data.pairs import Pair, load_split
-from lowlight_jax.data.pipeline import Views, make_batches
-from lowlight_jax.enhance import Enhancer
+from lowlight_jax.config import ConfigError, validate
+from lowlight_jax.data.pairs import Pair
+from lowlight_jax.data.pipeline import Geometry, Views, make_batches
+from lowlight_jax.early_stopping import Best
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
-from lowlight_jax.models import make_model
-from lowlight_jax.objectives import OBJECTIVES, DualSettings, make_objective
-from lowlight_jax.ops.degrade import Exposure, underexpose
-from lowlight_jax.optimizer import make_optimizer, make_schedule
+from lowlight_jax.losses.repair import RepairWeights
+from lowlight_jax.losses.supervised import SupervisedWeights
+from lowlight_jax.models import init_params, make_model
+from lowlight_jax.objectives import OBJECTIVES, Settings, make_objective
+from lowlight_jax.ops.damage import Damage
+from lowlight_jax.ops.degrade import ColourVariation, Exposure
+from lowlight_jax.optimizer import Plateau, make_optimizer, make_schedule
 from lowlight_jax.picture_grid import save_picture_grid
 from lowlight_jax.scoring import Scores, interleave
 from lowlight_jax.train_step import TrainState, init_train_state, train_step
+from lowlight_jax.training_data import load_data
 
-_EVALUATION_STOPS = (2.0, 3.0)  # under-exposure of the embedded evaluation pictures
-
-
-def load_data(config: ConfigDict) -> tuple[Sequence[Views], Sequence[Pair]]:
-    """Training scenes (views by name) and evaluation pairs.
-
-    Raises:
-      PairsError: the folder is not what it should be; all problems are listed.
-    """
-    data = config.data
-    if not data.root:
-        return _embedded_data(config)
-    load = partial(
-        load_split,
-        data.root,
-        validation_every=data.validation_every,
-        cache_dir=data.cache_dir,
-        bad_pairs=data.bad_pairs,
-        memory_gib=data.memory_gib,
-    )
-    training = load("train")
-    held_out = load("validation") if data.validation_every else ()
-    if parallel.is_main_process():
-        print(
-            f"{data.root}: {len(training)} pairs to train on, {len(held_out)} held out"
-        )
-    return _PairViews(training), held_out
+BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
+Reporter = Callable[[int, dict[str, float]], None]
 
 
-class _PairViews(Sequence[Views]):
-    """Pairs as the pipeline wants them."""
-
-    def __init__(self, pairs: Sequence[Pair]):
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> Views:
-        pair = self._pairs[index]
-        return {"low": pair.low, "high": pair.high}
-
-
-def _embedded_data(config: ConfigDict) -> tuple[Sequence[Views], list[Pair]]:
-    from lowlight_jax.data import embedded
-
-    photographs = embedded.load_photographs(embedded.TRAINING)
-    darken = jax.jit(underexpose)
-    pairs = []
-    for name in embedded.EVALUATION:
-        (high,) = embedded.load_photographs((name,))
-        for stops in _EVALUATION_STOPS:
-            fixed = dataclasses.replace(
-                make_settings(config).exposure, min_stops=stops, max_stops=stops
-            )
-            low = darken(jax.random.key(0)[None], np.float32(high)[None] / 255, fixed)
-            low = np.uint8(np.rint(np.asarray(low[0]) * 255))
-            pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
-    return [{"high": photograph} for photograph in photographs], pairs
-
-
-def make_settings(config: ConfigDict) -> DualSettings:
+def make_settings(config: ConfigDict) -> Settings:
     """The phases' settings as plain dataclasses."""
-    return DualSettings(
+    return Settings(
         enhancement=EnhancementWeights(**config.loss.enhancement),
         denoising=DenoisingWeights(**config.loss.denoising),
+        supervised=SupervisedWeights(**config.loss.supervised),
+        repair=RepairWeights(**config.loss.repair),
         exposure=Exposure(**config.synthetic),
+        colour=ColourVariation(**config.augment.colour),
         identity_fraction=config.identity_fraction,
         enhanced_fraction=config.enhanced_fraction,
         max_noise_u8=config.max_noise_u8,
     )
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One of the phases of a run.
+
+    Attributes:
+      name: of its objective.
+      number: 0, 1, 2, ... of those that have steps.
+      start, stop: steps of the run at which it begins and ends.
+      tx: its optimizer.
+    """
+
+    name: str
+    number: int
+    start: int
+    stop: int
+    tx: optax.GradientTransformation
+
+
+def plan_phases(config: ConfigDict) -> list[Phase]:
+    """The phases that have steps, in the order of OBJECTIVES."""
+    phases: list[Phase] = []
+    for name in OBJECTIVES:  # not config.phases: a ConfigDict sorts by the alphabet
+        if steps := config.phases[name].steps:
+            start = phases[-1].stop if phases else 0
+            tx = _make_optimizer(config, config.phases[name])
+            phases.append(Phase(name, len(phases), start, start + steps, tx))
+    return phases
+
+
+def train_and_evaluate(
+    config: ConfigDict, workdir: str | Path, *, on_scores: Reporter | None = None
+) -> TrainState:
     """Runs every phase from wherever the workdir stands, then evaluates.
 
     Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors,
@@ -116,6 +98,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     Args:
       config: see `lowlight_jax.config`.
       workdir: made where it does not exist; a run that was cut off there goes on.
+      on_scores: told the step and the validation scores whenever there are some; what
+        it raises ends the run.
     Raises:
       ConfigError, PairsError, CheckpointError, TrainingDiverged: one plain message.
       Preempted: told to stop; the state is saved.
@@ -126,128 +110,221 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     )
     workdir = Path(workdir)
     _check_writable(workdir)
-    scenes, pairs = load_data(config)
-    commit = _commit()
-    model_config = config.model.to_dict()
-    network = make_model(**model_config)
-    # In the order of OBJECTIVES: a ConfigDict sorts its keys by the alphabet.
-    phases = [(n, config.phases[n]) for n in OBJECTIVES if config.phases[n].steps]
-    total = sum(phase.steps for _, phase in phases)
-    optimizers = {name: _make_optimizer(config, phase) for name, phase in phases}
+    network = make_model(**config.model)
+    scenes, pairs = load_data(config, damaged="repair" in network.phases)
+    phases = plan_phases(config)
 
     params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
-    side = 8 * network.stride
-    params = jax.jit(network.init)(params_key, jnp.zeros((1, side, side, 3)))["params"]
-    state = init_train_state(steps_key, params, next(iter(optimizers.values())))
-
+    params = _initial_params(config, network, params_key)
+    state = init_train_state(steps_key, params, phases[0].tx)
     checkpoints = Checkpoints(workdir)
-    state = checkpoints.restore_latest(state, model_config) or jax.device_get(state)
-    step = int(state.step)
+    state = checkpoints.restore_latest(state, config.model.to_dict()) or state
+    state = jax.device_get(state)
+    step, total = int(state.step), phases[-1].stop
     is_main = parallel.is_main_process()
+    commit = _commit()
     if is_main:
         if step:
             print(f"resuming at step {step} of {total} from {workdir}")
         _write_config(workdir, config, commit)
-    rows = telemetry.MetricsFile(
-        workdir / "metrics.jsonl", last_step=step, is_writer=is_main
-    )
-
-    def save(phase: str, state: TrainState) -> None:
-        checkpoints.save(state, {"phase": phase, "model": model_config})
-        if is_main:
-            weights.save_weights(
-                workdir / weights.WORKDIR_FILE,
-                state.ema_params,
-                model=model_config,
-                about={"steps": str(int(state.step)), "commit": commit},
-            )
-
-    may_skip = config.optimizer.skip_nonfinite
     line = telemetry.ProgressLine(
         config.data.batch_size, step, total, quiet=not is_main
     )
     with line as progress, preemption.StopSignal() as signals:
-        start = 0  # of the phase
-        for number, (name, phase) in enumerate(phases):
-            stop = start + phase.steps
-            if step >= stop:  # done before this run was resumed
-                start = stop
-                continue
-            if step == start:  # a phase starts from the averaged parameters
-                state = jax.device_get(state)
-                opt_state = jax.device_get(optimizers[name].init(state.ema_params))
-                state = state.replace(params=state.ema_params, opt_state=opt_state)
-            state = parallel.place_state(state, backend)
-            run_step = parallel.compile_step(
-                partial(
-                    train_step,
-                    objective=make_objective(
-                        name, model=network, settings=make_settings(config)
-                    ),
-                    tx=optimizers[name],
-                    ema_decay=config.optimizer.ema_decay,
-                    accumulate=config.optimizer.accumulate,
-                ),
-                backend,
-            )
-            batches = make_batches(
-                scenes,
-                seed=config.seed + number,
-                crop_px=config.data.crop_px,
-                batch_size=config.data.batch_size,
-                first_batch=step - start,
-                host_index=jax.process_index(),
-                host_count=jax.process_count(),
-                threads=config.data.threads,
-            )
-            clock = telemetry.Stopwatch()
-            first_step = True
-            before = None  # metrics of the step before, not yet looked at
-            while step < stop:
-                batch = parallel.place_batch(next(batches), backend)
-                waiting_s = clock.lap()
-                state, metrics = run_step(state, batch)
-                step += 1
-                # Looking at the step before this one keeps the device busy meanwhile.
-                if before is not None:
-                    before = jax.device_get(before)
-                    telemetry.check_finite(name, step - 1, before, may_skip=may_skip)
-                before = metrics
-                busy_s = clock.lap()
-                if first_step:  # compilation, not a rate to go by
-                    first_step = False
-                    progress.compiled(name, busy_s)
-                else:
-                    progress.count(waiting_s + busy_s, waiting_s)
-                signal = signals.received(step)
-                is_last = step == stop
-                is_saved = is_last or step % config.checkpoint_every_steps == 0
-                is_logged = is_last or step % config.log_every_steps == 0
-                if is_saved or is_logged or signal:
-                    values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                    telemetry.check_finite(name, step, values, may_skip=may_skip)
-                if is_logged:
-                    rows.write(name, step, values)
-                    progress.log(name, step, values)
-                every = config.evaluate_every_steps
-                if pairs and every and step % every == 0:
-                    scores = _validation_scores(network, state.ema_params, pairs)
-                    rows.write(name, step, scores)
-                    progress.note(name, step, scores)
-                if is_saved or signal:
-                    save(name, state)
-                if signal:
-                    raise preemption.Preempted(
-                        f"stopped by {signal} at step {step} of {total}; all is saved, "
-                        "and the same command goes on from there"
-                    )
-                clock.lap()  # evaluating and saving are not part of the step
-            start = stop
+        run = _Run(
+            config=config,
+            workdir=workdir,
+            network=network,
+            scenes=scenes,
+            pairs=pairs,
+            total=total,
+            backend=backend,
+            commit=commit,
+            checkpoints=checkpoints,
+            rows=telemetry.MetricsFile(
+                workdir / "metrics.jsonl", last_step=step, is_writer=is_main
+            ),
+            progress=progress,
+            signals=signals,
+            on_scores=on_scores,
+        )
+        for phase in phases:
+            if int(state.step) < phase.stop:
+                state = run.train_phase(phase, state)
     checkpoints.close()
-    state = jax.device_get(state)
     if pairs:
         _final_evaluation(network, state.ema_params, pairs, workdir, config.grid_images)
     return state
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """All that the loop needs and that stays the same from phase to phase."""
+
+    config: ConfigDict
+    workdir: Path
+    network: nn.Module
+    scenes: Sequence[Views]
+    pairs: Sequence[Pair]
+    total: int
+    backend: str
+    commit: str
+    checkpoints: Checkpoints
+    rows: telemetry.MetricsFile
+    progress: telemetry.ProgressLine
+    signals: preemption.StopSignal
+    on_scores: Reporter | None
+
+    def train_phase(self, phase: Phase, state: TrainState) -> TrainState:
+        """Runs a phase from `state`, in NumPy arrays, to its end; returns the like."""
+        config, progress = self.config, self.progress
+        may_skip = config.optimizer.skip_nonfinite
+        step = int(state.step)
+        if step == phase.start:  # a phase starts from the averaged parameters
+            opt_state = jax.device_get(phase.tx.init(state.ema_params))
+            state = state.replace(params=state.ema_params, opt_state=opt_state)
+        best = Best(
+            config.early_stopping_patience,
+            self.rows.history(phase.name, "psnr_rgb", last_step=step),
+        )
+        state = parallel.place_state(state, self.backend)
+        run_step = self._compile_step(phase)
+        batches = self._make_batches(phase, step)
+        clock = telemetry.Stopwatch()
+        first_step = True
+        before = None  # metrics of the step before, not yet looked at
+        signal = None
+        while step < phase.stop and not best.is_over:
+            batch = parallel.place_batch(next(batches), self.backend)
+            waiting_s = clock.lap()
+            state, metrics = run_step(state, batch)
+            step += 1
+            # Looking at the step before this one keeps the device busy meanwhile.
+            if before is not None:
+                before = jax.device_get(before)
+                telemetry.check_finite(phase.name, step - 1, before, may_skip=may_skip)
+            before = metrics
+            busy_s = clock.lap()
+            if first_step:  # compilation, not a rate to go by
+                first_step = False
+                progress.compiled(phase.name, busy_s)
+            else:
+                progress.count(waiting_s + busy_s, waiting_s)
+            signal = self.signals.received(step)
+            is_last = step == phase.stop
+            is_saved = step % config.checkpoint_every_steps == 0
+            is_logged = is_last or step % config.log_every_steps == 0
+            if is_saved or is_logged or signal:
+                values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                telemetry.check_finite(phase.name, step, values, may_skip=may_skip)
+            if is_logged:
+                self.rows.write(phase.name, step, values)
+                progress.log(phase.name, step, values)
+            if self._is_evaluated(step, is_last):
+                scores = self._evaluate(phase, step, state.ema_params)
+                if best.add(scores["psnr_rgb"]) and config.early_stopping_patience:
+                    self._save_weights(BEST_FILE, state)
+            if (is_saved or signal) and not is_last:
+                self._save(phase, state)
+                self._stop_at(signal, step)
+            clock.lap()  # evaluating and saving are not part of the step
+        state = jax.device_get(state)
+        if config.early_stopping_patience:
+            state = self._back_to_best(phase, state, step)
+        self._save(phase, state)
+        self._stop_at(signal, phase.stop)
+        return state
+
+    def _compile_step(self, phase: Phase) -> parallel.Step:
+        objective = make_objective(
+            phase.name, model=self.network, settings=make_settings(self.config)
+        )
+        step = partial(
+            train_step,
+            objective=objective,
+            tx=phase.tx,
+            ema_decay=self.config.optimizer.ema_decay,
+            accumulate=self.config.optimizer.accumulate,
+        )
+        return parallel.compile_step(step, self.backend)
+
+    def _make_batches(self, phase: Phase, step: int):
+        config = self.config
+        is_repair = phase.name == "repair"
+        return make_batches(
+            self.scenes,
+            seed=config.seed + phase.number,
+            crop_px=config.data.crop_px,
+            batch_size=config.data.batch_size,
+            geometry=Geometry(**config.augment.geometry),
+            damage=Damage(**config.damage) if is_repair else None,
+            first_batch=step - phase.start,
+            host_index=jax.process_index(),
+            host_count=jax.process_count(),
+            threads=config.data.threads,
+        )
+
+    def _is_evaluated(self, step: int, is_last: bool) -> bool:
+        every = self.config.evaluate_every_steps
+        if not (self.pairs and every):
+            return False
+        return step % every == 0 or (is_last and self.config.early_stopping_patience)
+
+    def _evaluate(self, phase: Phase, step: int, params) -> dict[str, float]:
+        scores = _validation_scores(self.network, params, self.pairs)
+        self.rows.write(phase.name, step, scores)
+        self.progress.note(phase.name, step, scores)
+        if self.on_scores:
+            self.on_scores(step, scores)
+        return scores
+
+    def _back_to_best(self, phase: Phase, state: TrainState, step: int) -> TrainState:
+        """The state at the end of the phase, with its best parameters."""
+        parallel.gather(step)  # the file of the first process is complete
+        _, params = weights.load_weights(self.workdir / BEST_FILE)
+        params = jax.device_get(params)
+        if step < phase.stop:
+            self.progress.say(
+                f"{phase.name}: no better for {self.config.early_stopping_patience} "
+                f"evaluations, ended at step {step}"
+            )
+        return state.replace(
+            step=np.int32(phase.stop), params=params, ema_params=params
+        )
+
+    def _save(self, phase: Phase, state: TrainState) -> None:
+        about = {"phase": phase.name, "model": self.config.model.to_dict()}
+        self.checkpoints.save(state, about)
+        self._save_weights(weights.WORKDIR_FILE, state)
+
+    def _save_weights(self, name: str, state: TrainState) -> None:
+        if parallel.is_main_process():
+            weights.save_weights(
+                self.workdir / name,
+                state.ema_params,
+                model=self.config.model.to_dict(),
+                about={"steps": str(int(state.step)), "commit": self.commit},
+            )
+
+    def _stop_at(self, signal: str | None, step: int) -> None:
+        if signal and step < self.total:
+            raise preemption.Preempted(
+                f"stopped by {signal} at step {step} of {self.total}; all is saved, "
+                "and the same command goes on from there"
+            )
+
+
+def _initial_params(config: ConfigDict, network: nn.Module, key: jax.Array):
+    """Random parameters, or those of the weights that the config names."""
+    if not config.initial_weights:
+        return init_params(network, key)
+    given, params = weights.load_any(config.initial_weights)
+    if type(given) is not type(network) or given.clone(dtype=network.dtype) != network:
+        raise ConfigError(
+            f"initial_weights {config.initial_weights!r} are those of {given!r}, but "
+            f"the config's model is {network!r}; set --config.model to the same"
+        )
+    return params
 
 
 def _check_writable(workdir: Path) -> None:
@@ -264,21 +341,24 @@ def _check_writable(workdir: Path) -> None:
 
 
 def _make_optimizer(config: ConfigDict, phase: ConfigDict):
+    c = config.optimizer
     schedule = make_schedule(
-        config.optimizer.schedule,
+        c.schedule,
         peak=phase.learning_rate,
         steps=phase.steps,
-        warmup_steps=min(config.optimizer.warmup_steps, phase.steps),
-        final_fraction=config.optimizer.final_fraction,
-        step_at=config.optimizer.step_at,
-        step_factor=config.optimizer.step_factor,
+        warmup_steps=min(c.warmup_steps, phase.steps),
+        final_fraction=c.final_fraction,
+        step_at=c.step_at,
+        step_factor=c.step_factor,
     )
+    plateau = Plateau(c.plateau_steps, c.plateau_patience, c.step_factor)
     return make_optimizer(
         schedule,
-        name=config.optimizer.name,
-        decay=config.optimizer.decay,
-        clip_norm=config.optimizer.clip_norm,
-        skip_nonfinite=config.optimizer.skip_nonfinite,
+        name=c.name,
+        decay=c.decay,
+        clip_norm=c.clip_norm,
+        skip_nonfinite=c.skip_nonfinite,
+        plateau=plateau if c.schedule == "plateau" else None,
     )
 
 
@@ -309,33 +389,42 @@ def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
 
 
 def _score(
-    methods: Mapping[str, evaluate.Method], pairs: Sequence[Pair], *, quiet: bool
+    methods: Mapping[str, evaluate.Method],
+    pairs: Sequence[Pair],
+    measures: Sequence[str],
+    *,
+    quiet: bool,
 ) -> dict[str, Scores]:
     """Scores of all pairs, of which each process takes its share."""
-    own = evaluate.score_methods(methods, parallel.own_part(pairs), quiet=quiet)
+    own = evaluate.score_methods(
+        methods, parallel.own_part(pairs), measures=measures, quiet=quiet
+    )
     parts = parallel.gather({k: dataclasses.asdict(v) for k, v in own.items()})
     return {name: interleave([Scores(**part[name]) for part in parts]) for name in own}
 
 
 def _validation_scores(network, params, pairs: Sequence[Pair]) -> dict[str, float]:
-    enhancer = Enhancer.from_params(network, jax.device_get(params))
-    methods = evaluate.network_methods(enhancer)
-    scores = _score(methods, pairs, quiet=True)
-    full, enhanced = (scores[name] for name in reversed(list(methods)))
-    return {measure: full.mean(measure) for measure in evaluate.COMPARED} | {
-        f"{measure}_enhanced": enhanced.mean(measure)
-        for measure in ("psnr_rgb", "ssim_rgb")
-    }
+    """Means of the network's scores; those of a part of it end in its name."""
+    methods = evaluate.network_methods(network, jax.device_get(params))
+    measures = evaluate.compared_measures(network)
+    scores = _score(methods, pairs, measures, quiet=True)
+    *_, whole = methods
+    means = {measure: scores[whole].mean(measure) for measure in measures}
+    for part in methods.keys() - {whole}:
+        for measure in ("psnr_rgb", "ssim_rgb"):
+            means[f"{measure}_{part.replace(' ', '_')}"] = scores[part].mean(measure)
+    return means
 
 
 def _final_evaluation(
     network, params, pairs: Sequence[Pair], workdir: Path, grid_images: int
 ) -> None:
     """The table, the scores of every image, the grid, and what to do next."""
-    enhancer = Enhancer.from_params(network, params)
-    methods = evaluate.classical_methods() | evaluate.network_methods(enhancer)
+    methods = evaluate.classical_methods(network)
+    methods |= evaluate.network_methods(network, params)
     is_main = parallel.is_main_process()
-    scores = _score(methods, pairs, quiet=not is_main)
+    measures = evaluate.compared_measures(network)
+    scores = _score(methods, pairs, measures, quiet=not is_main)
     if not is_main:
         return
     evaluate.print_scores(f"{len(pairs)} pairs held out of training", scores)
@@ -347,7 +436,7 @@ def _final_evaluation(
         save_picture_grid(
             grid,
             [
-                {name: method(pair.low) for name, method in methods.items()}
+                {name: method(pair) for name, method in methods.items()}
                 | {"truth": pair.high}
                 for pair in shown
             ],

@@ -78,7 +78,10 @@ def train_step(
     if axis_name is not None:
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
     metrics["grad_norm"] = optax.tree.norm(grads)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    tx = optax.with_extra_args_support(tx)  # only some want the loss
+    updates, opt_state = tx.update(
+        grads, state.opt_state, state.params, value=metrics["loss"]
+    )
     params = optax.apply_updates(state.params, updates)
     metrics |= _skipped(opt_state)
     ema_params = optax.incremental_update(params, state.ema_params, 1.0 - ema_decay)

@@ -3,7 +3,7 @@
 A folder of pairs goes through a tensorflow-datasets builder once (array_record files in
 the cache, no TensorFlow), so that every later run, on every host, reads the same
 records. Everything wrong with the folder is reported together, before that.
-Not here: cropping, batching (`pipeline`), synthetic pairs (`embedded`, `ops.degrade`).
+Not here: cropping, batching (`pipeline`), synthetic pairs (`photographs`).
 """
 
 import csv
@@ -42,12 +42,20 @@ class PairFile:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One decoded pair; `low` and `high` are uint8 `[h, w, 3]` of the same size."""
+    """One decoded pair.
+
+    Attributes:
+      name, scene: of the pair.
+      low: what a method is given, uint8 `[h, w, 3]`.
+      high: what it should make of it, the same size.
+      mask: uint8 `[h, w, 1]`, 255 in the holes of `low`, where it has any.
+    """
 
     name: str
     scene: str
     low: np.ndarray
     high: np.ndarray
+    mask: np.ndarray | None = None
 
 
 def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:

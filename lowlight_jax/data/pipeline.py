@@ -5,40 +5,97 @@ it, so resuming at step n is starting at n. Crops stay uint8 until they are on t
 device.
 """
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Sequence
 
+import cv2
 import grain
 import numpy as np
+
+from lowlight_jax.ops.damage import Damage, random_holes
+from lowlight_jax.ops.padding import reflected_window
 
 Views = dict[str, np.ndarray]  # uint8 `[h, w, 3]` of one scene, all of the same size
 
 
-class RandomCrop(grain.transforms.RandomMap):
-    """The same random crop, flip and quarter turns for all views of a scene.
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """How crops are moved about, all views of a scene alike.
 
-    Images smaller than the crop are reflected at their borders first.
+    Attributes:
+      flips: half of them are mirrored.
+      quarter_turns: turned by 0, 90, 180 or 270 degrees.
+      rotate_degrees: turned by up to this angle either way; pixels are interpolated.
+      translate_px: moved by up to this either way, also beyond the image's border,
+        which is reflected there.
     """
 
-    def __init__(self, crop_px: int):
-        self._crop_px = crop_px
+    flips: bool = True
+    quarter_turns: bool = True
+    rotate_degrees: float = 0.0
+    translate_px: int = 0
+
+
+class RandomCrop(grain.transforms.RandomMap):
+    """The same random crop, moved in the same way, of all views of a scene.
+
+    Images smaller than the crop are reflected at their borders.
+    """
+
+    def __init__(self, crop_px: int, geometry: Geometry = Geometry()):
+        self._crop_px, self._geometry = crop_px, geometry
 
     def random_map(self, views: Views, rng: np.random.Generator) -> Views:
+        side, geometry = self._crop_px, self._geometry
         h, w = next(iter(views.values())).shape[:2]
-        top = rng.integers(max(h - self._crop_px, 0) + 1)
-        left = rng.integers(max(w - self._crop_px, 0) + 1)
+        top = rng.integers(max(h - side, 0) + 1)
+        left = rng.integers(max(w - side, 0) + 1)
         turns, flip = rng.integers(4), rng.integers(2)
+        angle = rng.uniform(-1.0, 1.0) * geometry.rotate_degrees
+        down, right = rng.integers(-geometry.translate_px, geometry.translate_px + 1, 2)
+        top, left = top + down, left + right
 
         def crop(image):
-            image = image[top : top + self._crop_px, left : left + self._crop_px]
-            missing = [(0, self._crop_px - side) for side in image.shape[:2]]
-            if any(after for _, after in missing):
-                image = np.pad(image, (*missing, (0, 0)), mode="symmetric")
-            image = np.rot90(image, turns)
-            return np.ascontiguousarray(image[:, ::-1] if flip else image)
+            if geometry.rotate_degrees:
+                image = _rotated_window(image, top, left, side, angle)
+            elif 0 <= top <= h - side and 0 <= left <= w - side:
+                image = image[top : top + side, left : left + side]
+            else:
+                image = reflected_window(image, top, left, side, side)
+            image = np.rot90(image, turns * geometry.quarter_turns)
+            mirrored = flip and geometry.flips
+            return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
 
         return {name: crop(image) for name, image in views.items()}
+
+
+def _rotated_window(
+    image: np.ndarray, top: int, left: int, side: int, degrees: float
+) -> np.ndarray:
+    """A window `[side, side, c]` turned about its centre, reflected at borders."""
+    centre = (side - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), degrees, 1.0)
+    matrix[:, 2] += left, top
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+
+
+class RandomDamage(grain.transforms.RandomMap):
+    """Adds "mask": random holes of the crop."""
+
+    def __init__(self, damage: Damage):
+        self._damage = damage
+
+    def random_map(self, views: Views, rng: np.random.Generator) -> Views:
+        h, w = views["high"].shape[:2]
+        return views | {"mask": random_holes(rng, h, w, self._damage)}
 
 
 class _Epochs:
@@ -77,6 +134,8 @@ def make_batches(
     seed: int,
     crop_px: int,
     batch_size: int,
+    geometry: Geometry = Geometry(),
+    damage: Damage | None = None,
     first_batch: int = 0,
     host_index: int = 0,
     host_count: int = 1,
@@ -93,17 +152,18 @@ def make_batches(
       seed: of order and augmentation.
       crop_px: side of the square crops.
       batch_size: over all hosts, a multiple of `host_count`; `b` is this host's share.
+      geometry: how crops are moved about.
+      damage: holes to draw into each crop's "mask", `[b, crop_px, crop_px, 1]`.
       first_batch: number of the first batch to return: the step to resume at.
       host_index, host_count: this host and how many there are.
       threads: that read ahead.
     """
-    batches = (
-        grain.MapDataset.source(_Epochs(scenes, seed))
-        .seed(seed)
-        .random_map(RandomCrop(crop_px))
-        .map_with_index(_Number(batch_size))[host_index::host_count]
-        .batch(batch_size // host_count, drop_remainder=True)
-    )
+    crops = grain.MapDataset.source(_Epochs(scenes, seed)).seed(seed)
+    crops = crops.random_map(RandomCrop(crop_px, geometry))
+    if damage:
+        crops = crops.random_map(RandomDamage(damage))
+    crops = crops.map_with_index(_Number(batch_size))[host_index::host_count]
+    batches = crops.batch(batch_size // host_count, drop_remainder=True)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(batches.to_iter_dataset(options))
     iterator.set_state({"next_index": first_batch})

@@ -1,35 +1,17 @@
 """Enhance one image of any size: `enhance(image)`; the command is in `__main__`.
 
-An image is cut into overlapping tiles of a few fixed shapes. The overlap is the
-network's reach, so tiles agree exactly with the whole image, memory does not grow with
-the image, and 100 sizes compile a handful of shapes.
+Not here: how an image is cut (`tiles`), and repairing holes (`repair`).
 """
 
 import functools
-import math
+from collections.abc import Iterator
 
 import numpy as np
 
+from lowlight_jax.enhance.tiles import Tile, overlap_px, plan_tiles
 from lowlight_jax.ops.padding import reflected_window
 
-# Sides of the tiles in pixels, height and width, overlap included. An image takes the
-# shape that covers it with the fewest pixels: 400x600 and 1080x1920, either way up, fit
-# without waste. Time per pixel hardly depends on the shape, the overlap does.
-TILE_SHAPES = (
-    (96, 96),
-    (192, 192),
-    (384, 384),
-    (448, 648),
-    (648, 448),
-    (576, 576),
-    (1128, 1008),
-    (1008, 1128),
-)
-
-
-def _reach(network) -> int:
-    """The network's reach, rounded up to its stride so that tiles stay in phase."""
-    return -(-network.reach_px // network.stride) * network.stride
+_WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
 
 
 def darkness(image: np.ndarray) -> float:
@@ -43,21 +25,6 @@ def darkness(image: np.ndarray) -> float:
     integer = np.issubdtype(image.dtype, np.integer)
     mean = image.mean(dtype=np.float64) / (np.iinfo(image.dtype).max if integer else 1)
     return float(np.clip((0.42 - mean) / 0.1, 0.0, 1.0))
-
-
-def choose_tile_shape(h: int, w: int, reach: int) -> tuple[int, int]:
-    """The shape of TILE_SHAPES that covers `[h, w]` with the fewest pixels in all."""
-
-    def pixels(tile):
-        height, width = _kept(tile, reach)
-        return math.ceil(h / height) * math.ceil(w / width) * math.prod(tile)
-
-    return min(TILE_SHAPES, key=pixels)
-
-
-def _kept(tile: tuple[int, int], reach: int) -> tuple[int, int]:
-    """Height and width of a tile without its overlap."""
-    return tile[0] - 2 * reach, tile[1] - 2 * reach
 
 
 class Enhancer:
@@ -87,12 +54,21 @@ class Enhancer:
         return enhancer
 
     def _bind(self, network, params) -> None:
-        self._reach = _reach(network)
+        if "repair" in network.phases:
+            from lowlight_jax.weights import WeightsError
+
+            raise WeightsError(
+                "these weights repair holes and do not brighten; use them with "
+                "lowlight_jax.repair, or --model inpaint"
+            )
         self._params = params
+        self._reach_px = network.reach_px
+        self._overlap = overlap_px(network) if self._reach_px else _WHOLE_OVERLAP_PX
+        self.can_denoise = hasattr(network, "denoise")
         self._run = _compiled(network)
 
     def __call__(
-        self, image: np.ndarray, *, strength: float = 1.0, denoise: bool = True
+        self, image: np.ndarray, *, strength: float = 1.0, denoise: float = 1.0
     ) -> np.ndarray:
         """The enhanced image, of the same shape and dtype.
 
@@ -101,33 +77,75 @@ class Enhancer:
             uint16 (full range), or floating point in [0, 1].
           strength: 0 (the image itself) to 1 (the network's result); in between, the
             two are mixed. Multiplied by `darkness`: a bright image stays as it is.
-          denoise: False stops after the enhancement module.
+          denoise: how much of the learnt noise is subtracted, 0 to 1; 0 stops after
+            the enhancement module.
         Raises:
-          ValueError: shape, dtype or strength is none of these.
+          ValueError: shape, dtype, strength or denoise is none of these, or `denoise`
+            is below 1 and the network has no denoising module.
         """
         image = np.asarray(image)
-        _check(image, strength)
+        check_image(image)
+        for name, value in (("strength", strength), ("denoise", denoise)):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}; expected 0 to 1")
+        if denoise != 1 and not self.can_denoise:
+            raise ValueError(
+                f"denoise is {denoise}, but this network has no denoising module; "
+                "leave it at 1"
+            )
         if image.ndim == 4:
             results = [self(one, strength=strength, denoise=denoise) for one in image]
             return np.stack(results) if results else image.copy()
-        h, w = image.shape[:2]
-        out = np.empty_like(image)
-        if not out.size:
-            return out
+        if not image.size:
+            return image.copy()
         strength *= darkness(image)
-        reach, tile = self._reach, choose_tile_shape(h, w, self._reach)
-        height, width = _kept(tile, reach)
-        for top in range(0, h, height):
-            for left in range(0, w, width):
-                window = reflected_window(image, top - reach, left - reach, *tile)
-                result = self._run(self._params, window, np.float32(strength), denoise)
-                kept = out[top : top + height, left : left + width]
-                rows, columns = kept.shape[:2]
-                kept[...] = np.asarray(result)[reach:, reach:][:rows, :columns]
+        results = (
+            (tile, self._run(self._params, window, strength, denoise, denoise > 0))
+            for tile, window in self._windows(image)
+        )
+        if self._reach_px is None:
+            return _blend(image, results, 2 * self._overlap)
+        out = np.empty_like(image)
+        for tile, result in results:
+            out[tile.rows, tile.columns] = np.asarray(result)[tile.inside]
         return out
 
+    def _windows(self, image: np.ndarray) -> Iterator[tuple[Tile, np.ndarray]]:
+        for tile in plan_tiles(*image.shape[:2], self._overlap):
+            yield tile, reflected_window(image, *tile[:4])
 
-def _check(image: np.ndarray, strength: float) -> None:
+
+def _blend(
+    image: np.ndarray, results: Iterator[tuple[Tile, np.ndarray]], overlap: int
+) -> np.ndarray:
+    """Tiles faded into each other where they overlap by `overlap` pixels.
+
+    A network that sees the whole image sees each tile as one, so that tiles differ.
+    """
+    h, w, c = image.shape
+    total, weight = np.zeros((h, w, c), np.float32), np.zeros((h, w, 1), np.float32)
+    for tile, result in results:
+        fades = []
+        for side in (tile.height, tile.width):
+            nearest = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1
+            fades.append(np.minimum(nearest / (overlap + 1), 1).astype(np.float32))
+        fade = fades[0][:, None, None] * fades[1][None, :, None]
+        top, left = max(tile.top, 0), max(tile.left, 0)
+        bottom, right = min(tile.top + tile.height, h), min(tile.left + tile.width, w)
+        inside = (
+            slice(top - tile.top, bottom - tile.top),
+            slice(left - tile.left, right - tile.left),
+        )
+        total[top:bottom, left:right] += fade[inside] * np.asarray(result)[inside]
+        weight[top:bottom, left:right] += fade[inside]
+    total /= weight
+    if np.issubdtype(image.dtype, np.integer):
+        total = np.rint(total)
+    return total.astype(image.dtype)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raises a ValueError of one sentence for what is no image."""
     kinds = (np.uint8, np.uint16, np.floating)
     if not any(np.issubdtype(image.dtype, kind) for kind in kinds):
         raise ValueError(
@@ -138,8 +156,6 @@ def _check(image: np.ndarray, strength: float) -> None:
             f"image has shape {image.shape}; expected [h, w, c] or [b, h, w, c] with "
             "c = 3 or 1"
         )
-    if not 0.0 <= strength <= 1.0:
-        raise ValueError(f"strength is {strength}; expected 0 to 1")
 
 
 @functools.cache
@@ -151,16 +167,20 @@ def _compiled(network):
     from lowlight_jax.compile import cpu_compiler_options
 
     @functools.partial(
-        jax.jit, static_argnums=3, compiler_options=cpu_compiler_options()
+        jax.jit, static_argnums=4, compiler_options=cpu_compiler_options()
     )
-    def run(params, window, strength, denoise):
+    def run(params, window, strength, denoise, is_denoised):
         integer = jnp.issubdtype(window.dtype, jnp.integer)
         full = jnp.iinfo(window.dtype).max if integer else 1
         given = window[None].astype(jnp.float32) / full
         low = jnp.broadcast_to(given, (*given.shape[:-1], 3))
-        pred = network.apply({"params": params}, low, method="enhance").pred
-        if denoise:
-            pred = network.apply({"params": params}, pred, method="denoise").pred
+        if hasattr(network, "denoise"):
+            pred = network.apply({"params": params}, low, method="enhance").pred
+            if is_denoised:
+                noise = network.apply({"params": params}, pred, method="denoise").noise
+                pred = pred - denoise * noise
+        else:
+            pred = network.apply({"params": params}, low).pred
         if given.shape[-1] == 1:
             pred = pred.mean(-1, keepdims=True)
         # Clip, then mix, then round: nothing wraps, and strength 0 is the image itself.
@@ -183,7 +203,7 @@ def enhance(
     model: str = "dual",
     checkpoint: str | None = None,
     strength: float = 1.0,
-    denoise: bool = True,
+    denoise: float = 1.0,
 ) -> np.ndarray:
     """Enhances a dark image: see `Enhancer` and `Enhancer.__call__`.
 

@@ -7,8 +7,6 @@ Source: paper A, formulas 5-14.
 
 import dataclasses
 
-import jax.numpy as jnp
-
 from lowlight_jax.losses.colour import colour_difference
 from lowlight_jax.losses.structural import detail_loss, structural_loss
 from lowlight_jax.losses.two_way import (
@@ -16,10 +14,9 @@ from lowlight_jax.losses.two_way import (
     forward_constraint,
     reverse_constraint,
 )
+from lowlight_jax.losses.weighting import Terms, weighted
 from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
 from lowlight_jax.types import Images, Scalar
-
-Terms = dict[str, Scalar]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +61,6 @@ class DenoisingWeights:
     coarse: float = 0.5
 
 
-def _weighted(terms: dict, weights: dict[str, float]) -> tuple[Scalar, Terms]:
-    """Evaluates the terms of non-zero weight; their weighted sum and their means."""
-    means = {
-        name: jnp.mean(term()) for name, term in terms.items() if weights[name] != 0
-    }
-    return sum(weights[name] * mean for name, mean in means.items()), means
-
-
 def enhancement_loss(
     enhanced: Enhanced, low: Images, high: Images, weights: EnhancementWeights
 ) -> tuple[Scalar, Terms]:
@@ -79,7 +68,7 @@ def enhancement_loss(
     by_name = dataclasses.asdict(weights)
 
     def one_stage(pred, illumination):
-        return _weighted(
+        return weighted(
             {
                 "structural": lambda: structural_loss(pred, high),
                 "forward": lambda: forward_constraint(illumination, low, high),
@@ -104,7 +93,7 @@ def denoising_loss(
     by_name = dataclasses.asdict(weights)
 
     def one_pass(pred, noise):
-        return _weighted(
+        return weighted(
             {
                 "forward": lambda: structural_loss(pred, high),
                 "reverse": lambda: structural_loss(high + noise, noisy),

@@ -187,6 +187,18 @@ class DualNetwork(nn.Module):
     share_stages: bool = True
     dtype: jnp.dtype = jnp.float32
 
+    phases = ("enhance", "denoise", "joint", "supervised")
+    stride = STRIDE
+
+    def __post_init__(self):
+        if self.fine_layers not in (4, 5, 0):
+            raise ValueError(
+                f"model.fine_layers is {self.fine_layers}; expected 4, 5 or 0"
+            )
+        if self.max_gain <= 1:
+            raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
+        super().__post_init__()
+
     def setup(self):
         self.enhancement = Enhancement(self.fine_layers, self.max_gain, self.dtype)
         self.denoising = Denoising(self.share_stages, self.dtype)
@@ -206,10 +218,6 @@ class DualNetwork(nn.Module):
         """The denoising module alone."""
         _check_size(noisy)
         return self.denoising(noisy)
-
-    @property
-    def stride(self) -> int:
-        return STRIDE
 
     @property
     def reach_px(self) -> int:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from lowlight_jax.ops.colour import linear_to_srgb, srgb_to_linear
+from lowlight_jax.ops.colour import linear_to_srgb, luma, srgb_to_linear
 from lowlight_jax.types import Images
 
 
@@ -98,3 +98,33 @@ def _add_noise(key: jax.Array, image: jax.Array, max_sigma_u8: float) -> jax.Arr
     coarse = blurred / 3.0  # sum of 9 of variance 1: standard deviation 3
     mixed = (1 - grain) * white + grain * coarse
     return image + sigma * mixed / jnp.sqrt((1 - grain) ** 2 + grain**2)
+
+
+@struct.dataclass
+class ColourVariation:
+    """Augmentation of colours, drawn uniformly for each image.
+
+    Attributes:
+      gain: every channel is multiplied by 1 +- this.
+      saturation: the distance to the luma is multiplied by 1 +- this.
+    """
+
+    gain: float = 0.0
+    saturation: float = 0.0
+
+
+def vary_colour(keys: jax.Array, images: Images, variation: ColourVariation) -> Images:
+    """Images with other colours, clipped; with the same keys in the same way."""
+    return jax.vmap(partial(_vary_colour, variation=variation))(keys, images)
+
+
+def _vary_colour(
+    key: jax.Array, image: jax.Array, variation: ColourVariation
+) -> jax.Array:
+    key_gain, key_saturation = jax.random.split(key)
+    gain = jax.random.uniform(key_gain, (3,), minval=-1.0, maxval=1.0)
+    image = image * (1.0 + variation.gain * gain)
+    saturation = jax.random.uniform(key_saturation, minval=-1.0, maxval=1.0)
+    gray = luma(image)
+    image = gray + (1.0 + variation.saturation * saturation) * (image - gray)
+    return jnp.clip(image, 0.0, 1.0)

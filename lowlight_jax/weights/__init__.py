@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from lowlight_jax.models import make_model
+from lowlight_jax.models import example_inputs, make_model
 
 SHIPPED = Path(__file__).parent
 WORKDIR_FILE = "weights.safetensors"  # what training leaves in its workdir
@@ -82,10 +82,7 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
 
 
 def _check_shapes(path, network: nn.Module, flat: Mapping[str, np.ndarray]) -> None:
-    side = 8 * network.stride
-    expected = jax.eval_shape(
-        network.init, jax.random.key(0), jnp.zeros((1, side, side, 3))
-    )
+    expected = jax.eval_shape(network.init, jax.random.key(0), *example_inputs(network))
     expected = flax.traverse_util.flatten_dict(expected["params"], sep="/")
     shapes = {name: leaf.shape for name, leaf in expected.items()}
     found = {name: array.shape for name, array in flat.items()}
@@ -126,3 +123,19 @@ def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
             "that has saved at least once, or a .safetensors file"
         )
     return load_weights(file)
+
+
+def load_any(name: str) -> tuple[nn.Module, Any]:
+    """Shipped weights of this name, or those of a workdir or a file.
+
+    Raises:
+      WeightsError: there are none.
+    """
+    if name in shipped_names():
+        return load_shipped(name)
+    if not Path(name).exists():
+        raise WeightsError(
+            f"there are no weights {name!r}; expected one of "
+            f"{', '.join(shipped_names())}, a workdir or a .safetensors file"
+        )
+    return load_checkpoint(name)

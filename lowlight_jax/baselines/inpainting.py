@@ -1,0 +1,48 @@
+"""Classical repair of holes: uint8 `[h, w, 3]` and mask in, the same image out.
+
+The mask is uint8 `[h, w, 1]`, not 0 in holes. The image is unchanged outside them.
+"""
+
+import cv2
+import numpy as np
+
+_RADIUS_PX = 3  # of the neighbourhood, as in OpenCV's example
+
+
+def telea(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Weighted averages of known neighbours, from the border of a hole inwards.
+
+    Source: Telea 2004, "An Image Inpainting Technique Based on the Fast Marching
+    Method", in OpenCV's implementation.
+    """
+    return cv2.inpaint(image, mask, _RADIUS_PX, cv2.INPAINT_TELEA)
+
+
+def navier_stokes(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Lines of equal brightness continued into the hole, as a fluid would flow.
+
+    Source: Bertalmio, Bertozzi, Sapiro 2001, "Navier-Stokes, Fluid Dynamics, and Image
+    and Video Inpainting", in OpenCV's implementation.
+    """
+    return cv2.inpaint(image, mask, _RADIUS_PX, cv2.INPAINT_NS)
+
+
+def biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The smoothest surface across the hole that continues value and slope.
+
+    Source: Damelin, Hoang 2018, "On Surface Completion and Image Inpainting by
+    Biharmonic Functions", in scikit-image's implementation.
+    """
+    from skimage.restoration import inpaint_biharmonic
+
+    holes = mask[..., 0] > 0
+    filled = inpaint_biharmonic(image / 255, holes, channel_axis=-1)
+    filled = np.uint8(np.rint(255 * np.clip(filled, 0, 1)))
+    return np.where(holes[..., None], filled, image)
+
+
+METHODS = {
+    "Telea": telea,
+    "Navier-Stokes": navier_stokes,
+    "biharmonic": biharmonic,
+}

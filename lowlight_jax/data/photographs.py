@@ -1,0 +1,126 @@
+"""Normal photographs without a partner, and the pairs that are made of them.
+
+Their other side is synthetic: darkened (`ops.degrade`) or damaged (`ops.damage`). A set
+that is always there comes with scikit-image; some of it is kept apart for evaluation,
+so that even the smallest run scores on pictures it never saw.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_scene
+from lowlight_jax.image_files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
+from lowlight_jax.ops.degrade import Exposure, underexpose
+
+EMBEDDED_TRAINING = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "ihc.png")
+EMBEDDED_EVALUATION = ("coffee.png", "rocket.jpg")
+_EVALUATION_STOPS = (2.0, 3.0)  # under-exposure of evaluation pictures
+
+
+def load_embedded(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """uint8 `[h, w, 3]` by name; licences in scikit-image's data folder."""
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    return {name: read_rgb8(folder / name) for name in names}
+
+
+class Photographs(Mapping[str, np.ndarray]):
+    """uint8 `[h, w, 3]` by name; decoded once, or at each access where they are many.
+
+    Args:
+      files: by name.
+      memory_gib: sets up to this size are decoded once.
+    """
+
+    def __init__(self, files: Mapping[str, Path], memory_gib: float):
+        self._files = dict(files)
+        sizes = [image_size(file) for file in self._files.values()]
+        gib = sum(3 * h * w for h, w in sizes) / 2**30
+        if gib <= memory_gib:
+            self._decoded = {n: read_rgb8(file) for n, file in self._files.items()}
+        else:
+            self._decoded = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._decoded[name] if self._decoded else read_rgb8(self._files[name])
+
+    def __iter__(self):
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def load_photographs(
+    folder: str | Path,
+    *,
+    validation_every: int,
+    bad_files: str = "error",
+    memory_gib: float = 4.0,
+) -> tuple[Photographs, Photographs]:
+    """Photographs of a folder and its subfolders, for training and for validation.
+
+    Args:
+      folder: what lies in it.
+      validation_every: each n-th one in order of name is for validation; 0: none.
+      bad_files: "error" or "skip".
+      memory_gib: see `Photographs`.
+    Raises:
+      PairsError: nothing is there, or files cannot be read; all are listed.
+    """
+    folder = Path(folder)
+    files, problems = {}, []
+    for file in find_images(folder):
+        try:
+            image_size(file)
+        except ImageFileError as error:
+            problems.append(str(error))
+        else:
+            files[str(file.relative_to(folder).with_suffix(""))] = file
+    if problems and bad_files == "error":
+        listing = "".join(f"\n  {problem}" for problem in problems)
+        raise PairsError(
+            f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
+            "Mend these files, or pass --config.data.bad_pairs=skip"
+        )
+    names = sorted(files, key=natural_order)
+    chosen = split_by_scene([f"photograph {name}" for name in names], validation_every)
+    parts = [{names[i]: files[names[i]] for i in part} for part in chosen]
+    if not parts[0]:
+        raise PairsError(f"{folder} holds no photographs to train on")
+    training, held_out = (Photographs(part, memory_gib) for part in parts)
+    return training, held_out
+
+
+def darkened_pairs(
+    photographs: Mapping[str, np.ndarray], exposure: Exposure
+) -> list[Pair]:
+    """Each photograph two and three stops under-exposed, otherwise as `exposure`."""
+    darken = jax.jit(underexpose)
+    pairs = []
+    for name, high in photographs.items():
+        for stops in _EVALUATION_STOPS:
+            fixed = dataclasses.replace(exposure, min_stops=stops, max_stops=stops)
+            low = darken(jax.random.key(0)[None], np.float32(high)[None] / 255, fixed)
+            low = np.uint8(np.rint(np.asarray(low[0]) * 255))
+            pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
+    return pairs
+
+
+def damaged_pairs(
+    photographs: Mapping[str, np.ndarray], damage: Damage
+) -> Sequence[Pair]:
+    """Each photograph with random holes, which depend on its name alone."""
+    pairs = []
+    for name, high in photographs.items():
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        mask = random_holes(rng, *high.shape[:2], damage)
+        pairs.append(Pair(name, name, punch_holes(high, mask), high, mask))
+    return pairs

@@ -1,0 +1,32 @@
+"""When a phase has been no better for long enough."""
+
+from collections.abc import Iterable
+
+
+class Best:
+    """The best validation score of a phase so far.
+
+    Args:
+      patience: scores in a row that are no better and end the phase; 0: none do.
+      before: the scores of this phase before it was resumed.
+    """
+
+    def __init__(self, patience: int, before: Iterable[float] = ()):
+        self._patience = patience
+        self._best = float("-inf")
+        self._since = 0
+        for score in before:
+            self.add(score)
+
+    def add(self, score: float) -> bool:
+        """Whether this score is the best so far."""
+        if score > self._best:
+            self._best, self._since = score, 0
+            return True
+        self._since += 1
+        return False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the phase should end."""
+        return 0 < self._patience <= self._since

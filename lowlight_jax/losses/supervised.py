@@ -1,0 +1,69 @@
+"""The loss of networks that return an image and nothing else.
+
+Contract: float32 `[b, h, w, 3]` images in; a scalar, the mean over the batch, and every
+term before weighting out, by name, for the log.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from lowlight_jax.losses.colour import colour_difference
+from lowlight_jax.losses.structural import detail_loss, structural_loss
+from lowlight_jax.losses.two_way import absolute_difference
+from lowlight_jax.losses.weighting import Terms, weighted
+from lowlight_jax.types import Images, PerImage, Scalar
+
+_CHARBONNIER_EPSILON = 1e-3  # of MIRNet, Zamir et al. 2020, equation 9
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedWeights:
+    """Weights of the terms; 0 leaves a term out, uncomputed.
+
+    Attributes:
+      squared: mean squared error, paper B.
+      charbonnier: of MIRNet.
+      absolute: mean absolute error.
+      structural: 1 - MS-SSIM.
+      detail: 1 - SSIM.
+      colour: `colour_difference`.
+    """
+
+    squared: float = 1.0
+    charbonnier: float = 0.0
+    absolute: float = 0.0
+    structural: float = 0.0
+    detail: float = 0.0
+    colour: float = 0.0
+
+
+def squared_error(pred: Images, target: Images) -> PerImage:
+    """Mean of (pred - target)**2 of each image, `[b]`."""
+    return jnp.mean(jnp.square(pred - target), axis=(1, 2, 3))
+
+
+def charbonnier(pred: Images, target: Images) -> PerImage:
+    """Mean of sqrt((pred - target)**2 + epsilon**2), epsilon = 1e-3, `[b]`.
+
+    Source: Charbonnier et al. 1994; Zamir et al. 2020, equation 9.
+    """
+    squared = jnp.square(pred - target) + _CHARBONNIER_EPSILON**2
+    return jnp.mean(jnp.sqrt(squared), axis=(1, 2, 3))
+
+
+def supervised_loss(
+    pred: Images, high: Images, weights: SupervisedWeights
+) -> tuple[Scalar, Terms]:
+    """Weighted sum of the terms between a result and what it should be."""
+    return weighted(
+        {
+            "squared": lambda: squared_error(pred, high),
+            "charbonnier": lambda: charbonnier(pred, high),
+            "absolute": lambda: absolute_difference(pred, high),
+            "structural": lambda: structural_loss(pred, high),
+            "detail": lambda: detail_loss(pred, high),
+            "colour": lambda: colour_difference(pred, high),
+        },
+        dataclasses.asdict(weights),
+    )

@@ -1,0 +1,50 @@
+"""A plain convolutional network that maps a dark image to a bright one.
+
+Source: paper B, "Image Enhancement using CNNs", task 1, which names the loss (MSE), the
+optimizer (Adam) and 100 epochs, but no layers: depth and width are chosen.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax import struct
+
+from lowlight_jax.models.layers import Conv
+from lowlight_jax.types import Images
+
+
+@struct.dataclass
+class CNNOutput:
+    """What the network returns: `pred`, `[b, h, w, 3]`, not clipped."""
+
+    pred: Images
+
+
+class CNN(nn.Module):
+    """3x3 convolutions at full resolution with ReLU between them, nothing else.
+
+    Attributes:
+      width: channels of the hidden layers.
+      layers: convolutions in all, at least 2.
+      dtype: of the convolutions; parameters are float32.
+    """
+
+    width: int = 32
+    layers: int = 7
+    dtype: jnp.dtype = jnp.float32
+
+    phases = ("supervised",)
+    stride = 1
+
+    @nn.compact
+    def __call__(self, low: Images) -> CNNOutput:
+        """`[b, h, w, 3]` in [0, 1], any h and w."""
+        x = low
+        for i in range(self.layers - 1):
+            x = nn.relu(Conv(self.width, name=f"conv_{i}", dtype=self.dtype)(x))
+        x = Conv(3, name="image", dtype=self.dtype)(x)
+        return CNNOutput(x.astype(jnp.float32))
+
+    @property
+    def reach_px(self) -> int:
+        """How far an output pixel sees."""
+        return self.layers

@@ -1,0 +1,90 @@
+"""What a training reads, from its config: scenes to crop from, pairs to score on."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from lowlight_jax import parallel
+from lowlight_jax.data import photographs
+from lowlight_jax.data.pairs import Pair, load_split
+from lowlight_jax.data.pipeline import Views
+from lowlight_jax.ops.damage import Damage
+from lowlight_jax.ops.degrade import Exposure
+
+
+def load_data(
+    config: ConfigDict, *, damaged: bool
+) -> tuple[Sequence[Views], Sequence[Pair]]:
+    """Training scenes (views by name) and the pairs held out of training.
+
+    Args:
+      config: see `lowlight_jax.config`.
+      damaged: whether held-out photographs get holes; else they are darkened.
+    Raises:
+      PairsError: the folder is not what it should be; all problems are listed.
+    """
+    data = config.data
+    if data.root:
+        load = partial(
+            load_split,
+            data.root,
+            validation_every=data.validation_every,
+            cache_dir=data.cache_dir,
+            bad_pairs=data.bad_pairs,
+            memory_gib=data.memory_gib,
+        )
+        training = load("train")
+        held_out = load("validation") if data.validation_every else ()
+        _report(f"{data.root}: {len(training)} pairs", len(held_out))
+        return _PairViews(training), held_out
+    if data.photographs:
+        training, apart = photographs.load_photographs(
+            data.photographs,
+            validation_every=data.validation_every,
+            bad_files=data.bad_pairs,
+            memory_gib=data.memory_gib,
+        )
+        _report(f"{data.photographs}: {len(training)} photographs", len(apart))
+    else:
+        training = photographs.load_embedded(photographs.EMBEDDED_TRAINING)
+        apart = photographs.load_embedded(photographs.EMBEDDED_EVALUATION)
+    if damaged:
+        held_out = photographs.damaged_pairs(apart, Damage(**config.damage))
+    else:
+        held_out = photographs.darkened_pairs(apart, Exposure(**config.synthetic))
+    return _PhotographViews(training), held_out
+
+
+def _report(found: str, held_out: int) -> None:
+    if parallel.is_main_process():
+        print(f"{found} to train on, {held_out} held out")
+
+
+class _PairViews(Sequence[Views]):
+    """Pairs as the pipeline wants them."""
+
+    def __init__(self, pairs: Sequence[Pair]):
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Views:
+        pair = self._pairs[index]
+        return {"low": pair.low, "high": pair.high}
+
+
+class _PhotographViews(Sequence[Views]):
+    """Photographs as the pipeline wants them."""
+
+    def __init__(self, photographs: Mapping[str, np.ndarray]):
+        self._photographs = photographs
+        self._names = list(photographs)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Views:
+        return {"high": self._photographs[self._names[index]]}
