@@ -41,7 +41,7 @@ def work(backend: str, per_device: int, crop: int) -> None:
 
     from lowlight_jax import parallel
     from lowlight_jax.models.dual import DualNetwork
-    from lowlight_jax.objectives import DualSettings, make_objective
+    from lowlight_jax.objectives import Settings, make_objective
     from lowlight_jax.optimizer import make_optimizer
     from lowlight_jax.train_step import init_train_state, train_step
 
@@ -49,7 +49,7 @@ def work(backend: str, per_device: int, crop: int) -> None:
     tx = make_optimizer(optax.constant_schedule(1e-4))
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
     state = init_train_state(jax.random.PRNGKey(0), params["params"], tx)
-    objective = make_objective("enhance", model=network, settings=DualSettings())
+    objective = make_objective("enhance", model=network, settings=Settings())
     step = partial(train_step, objective=objective, tx=tx)
     compiled = parallel.compile_step(step, backend)
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from lowlight_jax.models import MODELS, make_model
+from lowlight_jax.models import MODELS, example_inputs, make_model
 from lowlight_jax.models.layers import Conv, ConvTransposed
 
 
@@ -84,9 +83,9 @@ def layer_rows(network: nn.Module, height: int, width: int) -> list[LayerRow]:
         seen.add(name)
         return out
 
-    image = jnp.zeros((1, height, width, 3))
+    inputs = example_inputs(network, height, width)
     with nn.intercept_methods(record):
-        jax.eval_shape(network.init, jax.random.key(0), image)
+        jax.eval_shape(network.init, jax.random.key(0), *inputs)
     return rows
 
 

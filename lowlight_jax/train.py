@@ -28,7 +28,7 @@ from lowlight_jax.early_stopping import Best
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
 from lowlight_jax.losses.supervised import SupervisedWeights
-from lowlight_jax.models import init_params, make_model
+from lowlight_jax.models import init_params, make_model, model_fields, name_of
 from lowlight_jax.objectives import OBJECTIVES, Settings, make_objective
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
@@ -319,12 +319,21 @@ def _initial_params(config: ConfigDict, network: nn.Module, key: jax.Array):
     if not config.initial_weights:
         return init_params(network, key)
     given, params = weights.load_any(config.initial_weights)
-    if type(given) is not type(network) or given.clone(dtype=network.dtype) != network:
+    theirs, ours = (
+        {"name": name_of(n)} | {k: getattr(n, k) for k in _fields(n)}
+        for n in (given, network)
+    )
+    if theirs != ours:
         raise ConfigError(
-            f"initial_weights {config.initial_weights!r} are those of {given!r}, but "
-            f"the config's model is {network!r}; set --config.model to the same"
+            f"initial_weights {config.initial_weights!r} are those of the model "
+            f"{theirs}, the config's is {ours}; set --config.model to the former"
         )
     return params
+
+
+def _fields(network: nn.Module) -> set[str]:
+    """Fields that the shapes or the meaning of parameters depend on."""
+    return model_fields(name_of(network)).keys() - {"name", "dtype"}
 
 
 def _check_writable(workdir: Path) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lowlight_jax.data import embedded
+from lowlight_jax.data import photographs
 from lowlight_jax.data.pairs import (
     PairsError,
     find_pairs,
@@ -135,10 +135,11 @@ def test_scenes_that_are_no_numbers_split_by_order():
 
 
 def test_embedded_photographs_are_there():
-    for names in (embedded.TRAINING, embedded.EVALUATION):
-        for image in embedded.load_photographs(names):
+    for names in (photographs.EMBEDDED_TRAINING, photographs.EMBEDDED_EVALUATION):
+        for image in photographs.load_embedded(names).values():
             assert image.ndim == 3 and image.dtype == np.uint8
-    assert not set(embedded.TRAINING) & set(embedded.EVALUATION)
+    both = {*photographs.EMBEDDED_TRAINING} & {*photographs.EMBEDDED_EVALUATION}
+    assert not both
 
 
 def scenes(count, h=40, w=50):

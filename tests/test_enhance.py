@@ -7,13 +7,10 @@ import pytest
 
 import lowlight_jax
 from lowlight_jax import enhance as _function
-from lowlight_jax.enhance import (
-    TILE_SHAPES,
-    Enhancer,
-    _compiled,
-    choose_tile_shape,
-    darkness,
-)
+from lowlight_jax.enhance import Enhancer, _blend, _compiled, darkness
+from lowlight_jax.enhance.tiles import TILE_SHAPES, choose_tile_shape, plan_tiles
+from lowlight_jax.models import init_params
+from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.ops.padding import reflected_indices, reflected_window
 from lowlight_jax.weights import WeightsError
@@ -215,3 +212,33 @@ def test_unknown_weights_are_named():
 def test_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(WeightsError, match="holds no weights.safetensors"):
         Enhancer(checkpoint=str(tmp_path))
+
+
+def test_the_learnt_noise_is_subtracted_as_far_as_asked(enhancer):
+    image = photograph(60, 80)
+    none, half, whole = (enhancer(image, denoise=d).astype(int) for d in (0, 0.5, True))
+    assert (none != whole).any()
+    unclipped = (np.maximum(none, whole) < 255) & (np.minimum(none, whole) > 0)
+    np.testing.assert_allclose(half[unclipped], ((none + whole) / 2)[unclipped], atol=1)
+
+
+def test_a_network_without_a_denoiser_says_so():
+    network = CNN(width=4, layers=2)
+    enhancer = Enhancer.from_params(network, init_params(network, jax.random.key(0)))
+    assert enhancer(photograph(5, 7)).shape == (5, 7, 3)
+    with pytest.raises(ValueError, match="has no denoising module"):
+        enhancer(photograph(5, 7), denoise=0)
+
+
+def test_tiles_of_a_network_that_sees_everything_fade_into_each_other():
+    """Tiles that differ in brightness leave no edge."""
+    image = np.zeros((90, 400, 3), np.uint8)
+    tiles = list(plan_tiles(90, 400, 24))
+    assert len(tiles) > 2
+    results = [
+        (tile, np.full((tile.height, tile.width, 3), 100 + 40 * (i % 2), np.uint8))
+        for i, tile in enumerate(tiles)
+    ]
+    blended = _blend(image, iter(results), 48).astype(int)
+    assert blended.min() == 100 and blended.max() == 140
+    assert np.abs(np.diff(blended, axis=1)).max() <= 2

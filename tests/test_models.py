@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lowlight_jax.models import MODELS, make_model
+from lowlight_jax.models import MODELS, example_inputs, make_model
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.summary import layer_rows
 
-PARAMETERS = {"dual": 93_705}
+PARAMETERS = {"dual": 93_705, "cnn": 48_003, "inpaint": 921_395}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def test_every_model_has_its_count():
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter_count(name):
     network = make_model(name)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    inputs = example_inputs(network)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)
     assert count(shapes["params"]) == PARAMETERS[name]
 
 

@@ -51,10 +51,12 @@ def model_fields(name: str) -> dict[str, str | int | float | bool]:
 _FLAX_FIELDS = ("parent", "name")
 
 
-def example_inputs(network: nn.Module) -> tuple[jax.Array, ...]:
-    """What the network is called with, small and black."""
+def example_inputs(
+    network: nn.Module, height: int = 0, width: int = 0
+) -> tuple[jax.Array, ...]:
+    """What the network is called with: black, small where no size is given."""
     side = -(-32 // network.stride) * network.stride
-    image = jnp.zeros((1, side, side, 3))
+    image = jnp.zeros((1, height or side, width or side, 3))
     return (image, image[..., :1]) if "repair" in network.phases else (image,)
 
 

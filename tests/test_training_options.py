@@ -1,0 +1,268 @@
+"""What a config can ask for: other networks, early stopping, augmentation."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from lowlight_jax import evaluate, weights
+from lowlight_jax.config import (
+    ConfigError,
+    base_config,
+    model_config,
+    only_phase,
+    validate,
+)
+from lowlight_jax.data.pipeline import Geometry, RandomCrop, make_batches
+from lowlight_jax.early_stopping import Best
+from lowlight_jax.models.cnn import CNN
+from lowlight_jax.ops.degrade import ColourVariation, vary_colour
+from lowlight_jax.train import BEST_FILE, train_and_evaluate
+
+
+def small_config(**settings):
+    """A plain CNN that trains in seconds on the embedded photographs."""
+    c = base_config()
+    c.model = model_config("cnn")
+    c.model.width, c.model.layers = 4, 3
+    only_phase(c, "supervised", steps=12, learning_rate=1e-2)
+    c.data.crop_px, c.data.batch_size = 24, 8
+    c.optimizer.name, c.optimizer.warmup_steps = "adam", 0
+    c.log_every_steps, c.grid_images = 4, 1
+    c.update_from_flattened_dict(settings)
+    return c
+
+
+@pytest.fixture(autouse=True)
+def two_small_photographs(monkeypatch):
+    """Evaluation on the embedded photographs, cut down."""
+    from lowlight_jax.data import photographs
+
+    load = photographs.load_embedded
+    monkeypatch.setattr(
+        photographs,
+        "load_embedded",
+        lambda names: {n: image[100:140, 100:148] for n, image in load(names).items()},
+    )
+
+
+def rows(workdir):
+    return [json.loads(row) for row in (workdir / "metrics.jsonl").open()]
+
+
+def test_a_plain_cnn_trains_and_brightens(tmp_path, capsys):
+    config = small_config(**{"phases.supervised.steps": 60})
+    train_and_evaluate(config, tmp_path)
+    losses = [row["loss"] for row in rows(tmp_path)]
+    assert losses[-1] < 0.5 * losses[0]
+    scores = json.loads((tmp_path / "scores.json").read_text())["summary"]
+    assert list(scores) == ["input", "gamma 0.4", "CLAHE", "cnn", "truth"]
+    assert scores["cnn"]["psnr_rgb"]["mean"] > scores["input"]["psnr_rgb"]["mean"]
+    network, _ = weights.load_checkpoint(tmp_path)
+    assert (type(network), network.width, network.layers) == (CNN, 4, 3)
+
+
+def test_a_network_that_repairs_trains(tmp_path, capsys):
+    config = small_config()
+    config.model = model_config("inpaint")
+    config.model.width = 2
+    only_phase(config, "repair", steps=4, learning_rate=1e-3)
+    config.data.crop_px = 32
+    train_and_evaluate(config, tmp_path)
+    scores = json.loads((tmp_path / "scores.json").read_text())["summary"]
+    assert list(scores) == [
+        *("input", "Telea", "Navier-Stokes", "biharmonic", "inpaint", "truth")
+    ]
+    assert scores["inpaint"]["psnr_holes"]["mean"] > 15
+    assert (tmp_path / "results.png").exists()
+
+
+def test_early_stopping_goes_back_to_the_best(tmp_path, capsys):
+    config = small_config(
+        **{
+            "phases.supervised.learning_rate": 0.3,  # soon worse
+            "phases.supervised.steps": 40,
+            "evaluate_every_steps": 2,
+            "early_stopping_patience": 3,
+            "optimizer.ema_decay": 0.0,
+            "optimizer.schedule": "constant",
+        }
+    )
+    state = train_and_evaluate(config, tmp_path)
+    scores = [(r["psnr_rgb"], r["step"]) for r in rows(tmp_path) if "psnr_rgb" in r]
+    best, last = max(scores), scores[-1][1]
+    assert last == best[1] + 6 < 40
+    assert int(state.step) == 40
+    said = re.search(r"ended at step (\d+)", capsys.readouterr().err)
+    assert int(said[1]) == last
+    network, params = weights.load_checkpoint(tmp_path)
+    _, kept = weights.load_weights(tmp_path / BEST_FILE)
+    jax.tree.map(np.testing.assert_array_equal, params, kept)
+    again = json.loads((tmp_path / "scores.json").read_text())
+    assert again["summary"]["cnn"]["psnr_rgb"]["mean"] == pytest.approx(best[0])
+    assert len(rows(tmp_path)) == len(scores) + last // 4
+    train_and_evaluate(config, tmp_path)  # is at its end, and stays there
+    assert len(rows(tmp_path)) == len(scores) + last // 4
+
+
+def test_patience_counts_from_the_best_also_when_resumed():
+    best = Best(2, before=[1.0, 3.0, 2.0])
+    assert not best.is_over
+    assert not best.add(3.0)
+    assert best.is_over
+    assert best.add(3.1) and not best.is_over
+    assert not Best(0, before=[2.0, 1.0, 1.0, 1.0]).is_over
+
+
+def test_training_starts_from_given_weights(tmp_path, capsys):
+    first = train_and_evaluate(small_config(), tmp_path / "first")
+    config = small_config(initial_weights=str(tmp_path / "first"))
+    config.phases.supervised.learning_rate = 0.0
+    state = train_and_evaluate(config, tmp_path / "second")
+    jax.tree.map(np.testing.assert_array_equal, state.params, first.ema_params)
+    config.model.width = 5
+    with pytest.raises(ConfigError, match="initial_weights.*'width': 4.*'width': 5"):
+        train_and_evaluate(config, tmp_path / "third")
+    config.initial_weights = "nothing"
+    with pytest.raises(weights.WeightsError, match="there are no weights 'nothing'"):
+        train_and_evaluate(config, tmp_path / "fourth")
+
+
+def test_the_rate_falls_on_a_plateau(tmp_path, capsys):
+    """A rate of 0 learns nothing: the loss is flat from the start."""
+    settings = {"optimizer.schedule": "plateau", "optimizer.plateau_steps": 2}
+    settings |= {"optimizer.plateau_patience": 1, "phases.supervised.steps": 20}
+    config = small_config(**settings, **{"phases.supervised.learning_rate": 1e-30})
+    state = train_and_evaluate(config, tmp_path)
+    assert float(state.opt_state[1].scale) < 0.5
+
+
+def test_photographs_of_a_folder_are_split_and_read(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for i in range(6):
+        image = rng.integers(80, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    config = small_config(**{"data.photographs": str(folder)})
+    config.data.validation_every = 3
+    train_and_evaluate(config, tmp_path / "run")
+    assert "4 photographs to train on, 2 held out" in capsys.readouterr().out
+    (folder / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="(?s)1 photograph.s. cannot be read.*broken"):
+        train_and_evaluate(config, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"early_stopping_patience": 2}, "expected evaluate_every_steps too"),
+        ({"data.root": ".", "data.photographs": "."}, "expected one of them"),
+        ({"phases.joint.steps": 5}, "'cnn' cannot be trained by"),
+        ({"damage.min_coverage": 0.5}, "damage.min_coverage and max_coverage"),
+        ({"damage.discs": -1.0}, "expected 0 or more each"),
+        ({"damage.max_size_px": 1}, "sizes in pixels"),
+        ({"model.name": "unet"}, "no model 'unet'; expected one of dual, cnn"),
+    ],
+)
+def test_what_cannot_work_is_said(settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validate(small_config(**settings))
+
+
+def test_pairs_cannot_train_a_repair(tmp_path):
+    config = base_config()
+    config.model = model_config("inpaint")
+    only_phase(config, "repair", steps=1, learning_rate=1e-3)
+    config.data.root = str(tmp_path)
+    with pytest.raises(ConfigError, match="expected data.photographs"):
+        validate(config)
+
+
+def numbered(h=40, w=50):
+    rows_, columns = np.mgrid[:h, :w].astype(np.uint8)
+    return np.stack([rows_, columns, rows_], axis=-1)
+
+
+def crop(geometry, seed=0, side=16, image=None):
+    image = numbered() if image is None else image
+    views = {"low": image, "high": 255 - image}
+    crops = RandomCrop(side, geometry).random_map(views, np.random.default_rng(seed))
+    return crops["low"], crops["high"]
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [Geometry(), Geometry(rotate_degrees=20.0), Geometry(translate_px=9)],
+)
+def test_both_sides_are_moved_alike(geometry):
+    for seed in range(5):
+        low, high = crop(geometry, seed)
+        assert low.shape == (16, 16, 3)
+        np.testing.assert_allclose(low.astype(int) + high, 255, atol=1)
+
+
+def test_crops_stay_upright_where_flips_and_turns_are_off():
+    for seed in range(8):
+        low, _ = crop(Geometry(flips=False, quarter_turns=False), seed)
+        assert (np.diff(low[..., 0].astype(int), axis=0) == 1).all()
+        assert (np.diff(low[..., 1].astype(int), axis=1) == 1).all()
+
+
+def test_rotation_is_by_the_angle():
+    flat = Geometry(flips=False, quarter_turns=False)
+    turned = Geometry(flips=False, quarter_turns=False, rotate_degrees=30.0)
+    slopes = set()
+    for seed in range(8):
+        upright, _ = crop(flat, seed)
+        low, _ = crop(turned, seed)
+        down = np.diff(low[4:12, 4:12, 0].astype(float), axis=0).mean()
+        assert np.cos(np.radians(30)) - 0.1 < down <= 1.01
+        slopes.add(round(down, 2))
+        assert abs(int(low[8, 8, 0]) - int(upright[8, 8, 0])) <= 1  # about the centre
+    assert len(slopes) > 3
+
+
+def test_translation_reaches_beyond_the_border():
+    """Of an image as large as the crop there is but one crop, without it."""
+    image = numbered(16, 16)
+    still = Geometry(flips=False, quarter_turns=False)
+    moving = Geometry(flips=False, quarter_turns=False, translate_px=4)
+    assert all((crop(still, s, image=image)[0] == image).all() for s in range(4))
+    corners = {tuple(crop(moving, s, image=image)[0][0, 0, :2]) for s in range(8)}
+    assert len(corners) > 3
+
+
+def test_masks_come_with_the_crops():
+    from lowlight_jax.ops.damage import Damage
+
+    def batches(damage):
+        return make_batches(
+            [{"high": numbered()}], seed=0, crop_px=24, batch_size=2, damage=damage
+        )
+
+    batch = next(batches(Damage()))
+    assert batch["mask"].shape == (2, 24, 24, 1) and batch["mask"].dtype == np.uint8
+    assert (batch["mask"][0] != batch["mask"][1]).any()
+    np.testing.assert_array_equal(batch["high"], next(batches(None))["high"])
+
+
+def test_colours_vary_alike_on_both_sides():
+    keys = jax.random.split(jax.random.key(0), 4)
+    image = jax.random.uniform(jax.random.key(1), (4, 8, 8, 3), maxval=0.5)
+    varied = vary_colour(keys, image, ColourVariation(0.2, 0.2))
+    again = vary_colour(keys, image / 2, ColourVariation(0.2, 0.2))
+    np.testing.assert_allclose(varied, 2 * again, atol=1e-6)
+    assert float(jnp.abs(varied - image).mean()) > 0.005
+    assert len({round(float(x), 3) for x in (varied / image).mean((1, 2, 3))}) == 4
+    np.testing.assert_allclose(
+        vary_colour(keys, image, ColourVariation()), image, atol=1e-6
+    )
+
+
+def test_compared_measures_fit_the_network():
+    assert "psnr_holes" not in evaluate.compared_measures(CNN())

@@ -1,0 +1,133 @@
+"""The tuner: what it varies, pruning, going on with a study."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowlight_jax.config import base_config, model_config, only_phase
+from lowlight_jax.tune import Range, SearchError, default_search, parse_range, tune
+
+optuna = pytest.importorskip("optuna", reason="the extra [tune] is not installed")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config():
+    c = base_config()
+    c.evaluate_every_steps = 10
+    return c
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (
+            "phases.joint.learning_rate=1e-4:1e-2:log",
+            Range("phases.joint.learning_rate", low=1e-4, high=1e-2, log=True),
+        ),
+        ("data.batch_size=4,8", Range("data.batch_size", choices=(4, 8))),
+        ("data.crop_px=32:64", Range("data.crop_px", low=32, high=64)),
+        ("optimizer.name=adam,sgd", Range("optimizer.name", choices=("adam", "sgd"))),
+    ],
+)
+def test_ranges_are_read(config, text, expected):
+    assert parse_range(text, config) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("data.batch=4,8", "data=1:2", "data.batch_size", "data.batch_size=8:4"),
+        *("data.batch_size=4:x", "optimizer.decay=0:1:log", "optimizer.name=adam:sgd"),
+    ],
+)
+def test_a_bad_range_is_named(config, text):
+    with pytest.raises(SearchError, match="expected a key of the config"):
+        parse_range(text, config)
+
+
+def test_by_default_it_varies_what_matters(config):
+    config.model = model_config("cnn")
+    only_phase(config, "supervised", steps=5, learning_rate=1e-3)
+    config.loss.supervised.detail = 0.5
+    ranges = {r.key: r for r in default_search(config)}
+    assert set(ranges) == {
+        "phases.supervised.learning_rate",
+        "data.batch_size",
+        "loss.supervised.squared",
+        "loss.supervised.detail",
+        "model.width",
+    }
+    assert ranges["model.width"].choices == (16, 32, 64)
+
+
+def quadratic(trial, config, search, workdir):
+    """Stands for a training: best at a rate of 1e-3, worse the farther from it."""
+    rate = search[0].suggest(trial)
+    value = 20 - np.log10(rate / 1e-3) ** 2
+    for step in (10, 20):
+        trial.report(value, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return value
+
+
+SEARCH = [Range("phases.joint.learning_rate", low=1e-6, high=1.0, log=True)]
+
+
+def test_it_finds_the_best_and_prunes_the_bad(config, tmp_path):
+    study = tune(config, tmp_path / "s.db", trials=25, search=SEARCH, train=quadratic)
+    assert study.best_value > 19.5
+    states = [trial.state.name for trial in study.trials]
+    assert len(states) == 25 and states.count("PRUNED") > 3
+
+
+def test_a_study_goes_on_with_the_trial_that_was_cut_off(config, tmp_path):
+    seen = []
+
+    def cut_off(trial, config, search, workdir):
+        seen.append((workdir, search[0].suggest(trial)))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return 1.0
+
+    def options(train):
+        return {"trials": 4, "search": SEARCH, "train": train}
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(config, tmp_path / "s.db", **options(cut_off))
+    study = tune(config, tmp_path / "s.db", **options(cut_off))
+    assert seen[3] == seen[2]  # the same folder and the same value
+    assert len(study.trials) == 4 and len(seen) == 5
+    assert len({workdir for workdir, _ in seen}) == 4
+
+
+def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):
+    config.evaluate_every_steps = 0
+    with pytest.raises(SearchError, match="pass --config.evaluate_every_steps"):
+        tune(config, tmp_path / "s.db", trials=1, search=SEARCH)
+
+
+def test_the_command_trains_and_shows_the_best(tmp_path):
+    command = [
+        *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/smoke.py"),
+        *(f"--study={tmp_path}/s.db", "--trials=2", "--config.model.fine_layers=0"),
+        *("--config.phases.denoise.steps=0", "--config.phases.joint.steps=0"),
+        *("--config.phases.enhance.steps=4", "--config.evaluate_every_steps=2"),
+        "--search=phases.enhance.learning_rate=1e-4:1e-3:log",
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--config.phases.enhance.learning_rate=" in result.stdout
+    assert (tmp_path / "s/trial-0000/weights.safetensors").exists()
+    bad = subprocess.run(
+        [*command[:-1], "--search=nothing=1:2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert bad.returncode == 1
+    assert bad.stderr.count("\n") == 1 and "expected a key" in bad.stderr
