@@ -26,19 +26,6 @@ from lowlight_jax.cache import use_compilation_cache
 if TYPE_CHECKING:
     import optuna
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file to start from.")
-_STUDY = flags.DEFINE_string(
-    "study", "runs/tune/study.db", "SQLite file; trials lie in the folder beside it."
-)
-_TRIALS = flags.DEFINE_integer(
-    "trials", 20, "Trials in all, those done before included.", lower_bound=1
-)
-_SEARCH = flags.DEFINE_multi_string(
-    "search",
-    [],
-    "What to vary: KEY=LOW:HIGH, KEY=LOW:HIGH:log, or KEY=A,B,C; KEY as behind "
-    "--config. Default: learning rates, batch size, loss weights in use and width.",
-)
 _LOSSES = {
     "enhance": ("enhancement",),
     "denoise": ("denoising",),
@@ -257,6 +244,24 @@ def print_study(study: "optuna.Study") -> None:
         print(f"the best, trial {best.number + 1}:\n  {settings}")
 
 
+def define_flags() -> None:
+    """Those of the command; a library that is imported defines none."""
+    config_flags.DEFINE_config_file("config", None, "Config file to start from.")
+    flags.DEFINE_string(
+        "study", "runs/tune/study.db", "SQLite file; trials lie in a folder beside it."
+    )
+    flags.DEFINE_integer(
+        "trials", 20, "Trials in all, those done before included.", lower_bound=1
+    )
+    flags.DEFINE_multi_string(
+        "search",
+        [],
+        "What to vary: KEY=LOW:HIGH, KEY=LOW:HIGH:log, or KEY=A,B,C; KEY as behind "
+        "--config. Default: learning rates, batch size, loss weights in use and width.",
+    )
+    flags.mark_flag_as_required("config")
+
+
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         print(f"error: unexpected arguments {argv[1:]}", file=sys.stderr)
@@ -266,12 +271,12 @@ def main(argv: list[str]) -> int:
     keep_freed_memory()
     use_compilation_cache()
     try:
-        config = _CONFIG.value
-        search = [parse_range(text, config) for text in _SEARCH.value]
+        config = flags.FLAGS.config
+        search = [parse_range(text, config) for text in flags.FLAGS.search]
         study = tune(
             config,
-            Path(_STUDY.value),
-            trials=_TRIALS.value,
+            Path(flags.FLAGS.study),
+            trials=flags.FLAGS.trials,
             search=search or default_search(config),
         )
     except preemption.Preempted as stop:
@@ -288,5 +293,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
+    define_flags()
     app.run(main)

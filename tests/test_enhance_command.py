@@ -16,17 +16,23 @@ import pytest
 import skimage.data
 
 from lowlight_jax import image_files
+from lowlight_jax.baselines import METHODS
 from lowlight_jax.enhance import Enhancer
 from lowlight_jax.enhance import __main__ as command
+from lowlight_jax.enhance.finish import finish
 from lowlight_jax.image_files import Photo, read_photo, write_photo
 from lowlight_jax.models import make_model
-from lowlight_jax.weights import WeightsError, save_weights
+from lowlight_jax.weights import WeightsError, save_weights, shipped_names
+
+PHOTO = skimage.data.astronaut()[:41, 50:111] // 2
 
 
 class Inverter:
     """Takes the place of `lowlight_jax.enhance.Enhancer`."""
 
     made = []
+    can_denoise = True
+    repairs = False
 
     def __init__(self, model, checkpoint):
         self.model, self.checkpoint, self.calls = model, checkpoint, []
@@ -157,11 +163,13 @@ def test_options_reach_the_network():
     save("in.png")
     run("in.png", "--output", "out", "--strength", "0.3", "--no-denoise")
     run("in.png", "--output", "out", "--checkpoint", "work")
-    first, second = Inverter.made
+    run("in.png", "--output", "out", "--denoise", "0.4")
+    first, second, third = Inverter.made
     assert (first.model, first.checkpoint) == ("dual", None)
-    assert first.calls == [{"strength": 0.3, "denoise": False}]
+    assert first.calls == [{"strength": 0.3, "denoise": 0.0}]
     assert str(second.checkpoint) == "work"
-    assert second.calls == [{"strength": 1.0, "denoise": True}]
+    assert second.calls == [{"strength": 1.0, "denoise": 1.0}]
+    assert third.calls == [{"strength": 1.0, "denoise": 0.4}]
 
 
 # Wrong usage: code 2, before anything starts
@@ -244,13 +252,157 @@ def test_model_and_checkpoint_exclude_each_other():
 
 def test_missing_weights(capsys):
     def factory(model, checkpoint):
-        raise WeightsError(f"there are no weights named {model}")
+        raise WeightsError(f"there are no weights in {checkpoint}")
 
     save("in.png")
-    words = ("in.png", "--output", "out", "--model", "none")
+    words = ("in.png", "--output", "out", "--checkpoint", "work")
     assert run(*words, factory=factory) == 2
-    assert capsys.readouterr().err == "there are no weights named none\n"
+    assert capsys.readouterr().err == "there are no weights in work\n"
     assert files() == {"in.png"}
+
+
+@pytest.mark.parametrize("word", ["--no-denoise", "--denoise=1"])
+def test_network_without_denoising_module(word, capsys):
+    class Brightener(Inverter):
+        can_denoise = False
+
+    save("in.png")
+    words = ("in.png", "--output", "out")
+    assert run(*words, word, factory=Brightener) == 2
+    assert "dual is a network without a denoising" in capsys.readouterr().err
+    assert files() == {"in.png"}
+    assert run(*words, factory=Brightener) == 0
+
+
+# Classical methods, and what is done to every result
+
+
+def run_on(photo, *words):
+    """The result of the command for a photo."""
+    write_photo("photo.png", photo)
+    assert run("photo.png", "--output", "result.png", *words) == 0
+    assert not Inverter.made or "--model" not in words
+    return read_photo("result.png")
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_method_by_its_name(name, channels):
+    pixels = PHOTO[..., :channels]
+    result = run_on(Photo(pixels), "--model", name)
+    np.testing.assert_array_equal(result.pixels, METHODS[name](pixels))
+
+
+def test_parameters_of_a_method():
+    words = ["--model", "msr", "--param", "sigmas_px=3,9.5", "--param=clip-percent=0"]
+    result = run_on(Photo(PHOTO), *words)
+    expected = METHODS["msr"](PHOTO, sigmas_px=(3.0, 9.5), clip_percent=0.0)
+    np.testing.assert_array_equal(result.pixels, expected)
+    result = run_on(Photo(PHOTO), "--model", "edges", "--param", "detector=canny")
+    expected = METHODS["edges"](PHOTO, detector="canny")
+    np.testing.assert_array_equal(result.pixels, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_method_on_16_bits(channels):
+    pixels = PHOTO[..., :channels].astype(np.uint16) * 257
+    alpha = np.arange(pixels[..., 0].size, dtype=np.uint16).reshape(pixels.shape[:2])
+    # 100 more or less do not change the 8 bits
+    photo = Photo(pixels + np.where(pixels < 65000, np.uint16(100), 0), alpha=alpha)
+    result = run_on(photo, "--model", "gamma")
+    expected = METHODS["gamma"](PHOTO[..., :channels]).astype(np.uint16) * 257
+    np.testing.assert_array_equal(result.pixels, expected)
+    np.testing.assert_array_equal(result.alpha, alpha)
+    same = run_on(photo, "--model", "gamma", "--strength", "0")
+    np.testing.assert_array_equal(same.pixels, photo.pixels)
+
+
+def test_strength_of_a_method_mixes_with_the_input():
+    result = run_on(Photo(PHOTO), "--model", "negative", "--strength", "0.25")
+    expected = PHOTO + 0.25 * (255.0 - 2.0 * PHOTO)
+    np.testing.assert_allclose(result.pixels, expected, atol=0.501)
+
+
+@pytest.mark.parametrize("words", [(), ("--model", "gamma")])
+def test_finishing_comes_last(words):
+    plain = run_on(Photo(PHOTO), *words).pixels
+    result = run_on(Photo(PHOTO), *words, "--unsharp", "0.5", "--saturation", "2")
+    expected = finish(plain, unsharp=0.5, saturation=2.0)
+    np.testing.assert_array_equal(result.pixels, expected)
+    assert not np.array_equal(plain, expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--model none", "--model none: there is no such network or classical"),
+        ("--model none", "`python -m lowlight_jax.enhance --list` shows all"),
+        ("--model gamma --param power=2", "no parameter 'power'; expected one of"),
+        ("--model gamma --param exponent=x", "exponent is 'x'; expected a number"),
+        ("--model gamma --param exponent=-2", "exponent is -2; expected a number"),
+        ("--model gamma --param exponent", "'exponent' is no parameter; expected"),
+        ("--model negative --param a=1", "no parameter 'a'; expected none"),
+        ("--model bit-plane --param plane=1.5", "plane is '1.5'; expected an integer"),
+        ("--model median --param size_px=4", "size_px is 4; expected an odd"),
+        ("--model msr --param sigmas_px=1,", "sigmas_px is '1,'; expected numbers"),
+        ("--model edges --param detector=x", "expected sobel or canny"),
+        ("--model intensity-slicing --param low=201", "low is 201 and high 200"),
+        ("--model contrast-stretching --param low_percent=99", "low_percent is 99"),
+        ("--model lime --no-denoise", "without denoising; leave --denoise"),
+        ("--model lime --denoise 1", "without denoising; leave --denoise"),
+        ("--model dual --param exponent=1", "only classical methods have parameters"),
+        ("--checkpoint w --param exponent=1", "only classical methods have parameters"),
+    ],
+)
+def test_what_does_not_fit_the_model(words, message, capsys):
+    save("in.png")
+    refused("in.png", "--output", "out", *words.split())
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--unsharp 3.1", "'3.1' is not a number from 0 to 3"),
+        ("--saturation -1", "'-1' is not a number from 0 to 3"),
+        ("--denoise nan", "'nan' is not a number from 0 to 1"),
+        ("--denoise 1 --no-denoise", "not allowed with"),
+    ],
+)
+def test_options_out_of_range(words, message, capsys):
+    with pytest.raises(SystemExit) as info:
+        command.parse_args(["in.png", "--output", "out", *words.split()])
+    assert info.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_list_shows_everything(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit) as info:
+        command.main(["--list"])
+    assert info.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in (*METHODS, *shipped_names()):
+        (row,) = [line for line in lines if line.startswith(f"│ {name} ")]
+        cells = [cell.strip() for cell in row.split("│")[1:-1]]
+        assert len(cells) == 4 and cells[1] and cells[3]
+    text = "\n".join(lines)
+    assert "exponent=0.4 (a number from 0.01 to 100)" in text
+    assert "Zuiderveld 1994" in text
+    assert "LOL-v1" in text
+
+
+def test_a_method_does_not_wait_for_jax():
+    save("in.png")
+    code = (
+        "import sys; from lowlight_jax.enhance import __main__ as m\n"
+        "m.main(['in.png', '--output', 'out', '--model', 'gamma'])\n"
+        "sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert files() == {"in.png", "out/in.png"}
 
 
 # Single files that fail: code 1, the others go on
@@ -378,8 +530,8 @@ def test_help_imports_nothing_heavy():
     code = (
         "import sys; from lowlight_jax.enhance import __main__ as m\n"
         "try: m.main(['--help'])\n"
-        "except SystemExit: sys.exit(str({'jax', 'flax', 'cv2', 'skimage', 'grain'}"
-        " & sys.modules.keys()))"
+        "except SystemExit: sys.exit(str("
+        "{'jax', 'flax', 'cv2', 'scipy', 'skimage', 'grain'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "set()"
@@ -404,3 +556,89 @@ def test_the_real_network():
     assert expected.shape == dark.shape
     assert not np.array_equal(expected, dark)
     np.testing.assert_array_equal(read_photo("out/dark.png").pixels, expected)
+
+
+# Repairing holes
+
+
+class Painter:
+    """Takes the place of `lowlight_jax.enhance.repair.Repairer`: holes become white."""
+
+    can_denoise = False
+    repairs = True
+
+    def __init__(self, model, checkpoint):
+        pass
+
+    def __call__(self, image, mask):
+        if mask.shape != image.shape[:2]:
+            raise ValueError("mask has another shape")
+        return np.where(mask[..., None], np.iinfo(image.dtype).max, image)
+
+
+def damaged():
+    pixels = np.maximum(PHOTO, 1)
+    pixels[10:16, 20:30] = 0
+    return pixels
+
+
+def repair(*words):
+    return run("a.png", "--output", "out.png", *words, factory=Painter)
+
+
+def test_black_regions_are_repaired():
+    write_photo("a.png", Photo(damaged()))
+    assert repair() == 0
+    result = read_photo("out.png").pixels.copy()
+    assert (result[10:16, 20:30] == 255).all()
+    result[10:16, 20:30] = 0
+    np.testing.assert_array_equal(result, damaged())
+
+
+def test_a_mask_says_where_the_holes_are():
+    write_photo("a.png", Photo(damaged()))
+    mask = np.zeros((*PHOTO.shape[:2], 1), np.uint8)
+    mask[:5] = 255
+    mask[5:7] = 100  # below half
+    write_photo("mask.png", Photo(mask))
+    assert repair("--mask", "mask.png") == 0
+    result = read_photo("out.png").pixels
+    assert (result[:5] == 255).all()
+    np.testing.assert_array_equal(result[5:], damaged()[5:])
+
+
+def test_without_holes_nothing_is_saved(capsys):
+    write_photo("a.png", Photo(np.maximum(PHOTO, 1)))
+    assert repair() == 1
+    assert "a.png: found no holes" in capsys.readouterr().err
+    assert files() == {"a.png"}
+
+
+def test_a_mask_of_another_size_is_named(capsys):
+    write_photo("a.png", Photo(damaged()))
+    write_photo("mask.png", Photo(np.full((3, 4, 1), 255, np.uint8)))
+    assert repair("--mask", "mask.png") == 1
+    assert "a.png: mask has another shape" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--mask", "none.png"], "--mask: none.png"),
+        (["b.png", "--mask", "a.png"], "expected one IN file"),
+        (["--denoise", "0.5"], "without a denoising module"),
+    ],
+)
+def test_masks_that_cannot_be_used(words, message, capsys):
+    write_photo("a.png", Photo(damaged()))
+    write_photo("b.png", Photo(damaged()))
+    assert run("a.png", *words, "--output", "out", factory=Painter) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_mask_is_for_networks_that_repair(capsys):
+    save("in.png")
+    for words in ([], ["--model", "gamma"]):
+        assert run("in.png", "--output", "out", "--mask", "in.png", *words) == 2
+        assert "only networks that repair" in capsys.readouterr().err

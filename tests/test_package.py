@@ -13,7 +13,7 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(lowlight_jax.__path__, "lowlight_jax.")
     if not module.name.endswith("__main__")
 )
-COMMANDS = ("main", "enhance", "evaluate", "summary")
+COMMANDS = ("main", "enhance", "evaluate", "summary", "jpeg_sweep", "tune")
 
 
 def python(*args):
@@ -32,7 +32,7 @@ def test_help(command):
     result = python(
         "-m",
         f"lowlight_jax.{command}",
-        "--helpshort" if command == "main" else "--help",
+        "--helpshort" if command in ("main", "tune") else "--help",
     )
     assert "lowlight_jax" in result.stdout
     assert "Traceback" not in result.stderr

@@ -37,6 +37,8 @@ class Enhancer:
       WeightsError: there are no such weights.
     """
 
+    repairs = False
+
     def __init__(self, model: str = "dual", checkpoint: str | None = None):
         from lowlight_jax import weights
 

@@ -1,26 +1,29 @@
 """The command that brightens photographs: files and folders in, files out.
 
     python -m lowlight_jax.enhance IN [IN ...] --output OUT
+    python -m lowlight_jax.enhance --list
 
 Everything wrong with the names is told before anything is computed; after that a file
 that cannot be read or written is named at the end and the others go on.
 Exit codes: 0 all saved, 1 some failed, 2 wrong usage or nothing to do, 130 interrupted.
-Not here: the computation (`lowlight_jax.enhance`) and the formats (`image_files`).
+Not here: the computation (`lowlight_jax.enhance`, `baselines`, `finish`), what
+`--model` can be (`methods`) and the formats (`image_files`).
 """
 
 import argparse
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import sys
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -31,14 +34,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from lowlight_jax.image_files import (
-    IMAGE_SUFFIXES,
-    ImageFileError,
-    Photo,
-    find_images,
-    read_photo,
-    write_photo,
-)
+from lowlight_jax.enhance import methods
+from lowlight_jax.enhance.finish import finish
+from lowlight_jax.enhance.jobs import Job, UsageError, plan_jobs
+from lowlight_jax.image_files import ImageFileError, Photo, read_photo, write_photo
 
 FORMATS = ("png", "jpg", "webp", "tif")
 _NAMED_IN_SUMMARY = 5  # files; more are counted
@@ -48,23 +47,17 @@ examples:
   python -m lowlight_jax.enhance night.jpg --output night_enhanced.jpg
   python -m lowlight_jax.enhance photos/ --output enhanced/
   python -m lowlight_jax.enhance a.jpg b.tif --output enhanced/ --strength 0.7
+  python -m lowlight_jax.enhance night.jpg --output gamma.png --model gamma \\
+      --param exponent=0.5
+  python -m lowlight_jax.enhance damaged.png --output repaired.png --model inpaint
 
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
-output format can hold them (png and tif: all of them). Files in OUT of the same name
-are replaced; an input never is. Exit code 0: all saved, 1: some failed, 2: wrong usage.
+output format can hold them (png and tif: all of them). Classical methods compute in
+8 bits, put back to 16 for a 16-bit photo; unlike networks they also change photos that
+are bright already. --unsharp and --saturation come last.
+Files in OUT of the same name are replaced; an input never is.
+Exit code 0: all saved, 1: some failed, 2: wrong usage.
 """
-
-
-class UsageError(ValueError):
-    """The inputs and the output cannot go together; told before anything starts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One photograph to read and the file to write."""
-
-    source: Path
-    target: Path
 
 
 @dataclasses.dataclass
@@ -99,7 +92,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     network = parser.add_mutually_exclusive_group()
     network.add_argument(
-        "--model", default="dual", help="shipped weights to use (default: dual)"
+        "--model",
+        default="dual",
+        metavar="NAME",
+        help="shipped network or classical method, see --list (default: dual)",
     )
     network.add_argument(
         "--checkpoint",
@@ -108,17 +104,59 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="weights of your own training instead: the workdir it was given",
     )
     parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of a classical method; may be repeated",
+    )
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="image of the size of IN, white in the holes that --model inpaint repairs "
+        "(default: the regions of pure black)",
+    )
+    parser.add_argument(
+        "--list",
+        action=_PrintList,
+        nargs=0,
+        help="show every network and classical method, and exit",
+    )
+    parser.add_argument(
         "--strength",
-        type=_unit_interval,
+        type=_number_to(1),
         default=1.0,
         metavar="0..1",
         help="0 leaves the photo as it is, 1 is the full effect (default: 1)",
     )
-    parser.add_argument(
+    noise = parser.add_mutually_exclusive_group()
+    noise.add_argument(
+        "--denoise",
+        type=_number_to(1),
+        metavar="0..1",
+        help="how much of the noise a network takes away (default: 1)",
+    )
+    noise.add_argument(
         "--no-denoise",
         dest="denoise",
-        action="store_false",
-        help="only brighten; keep grain and noise",
+        action="store_const",
+        const=0.0,
+        help="only brighten; keep grain and noise: the same as --denoise 0",
+    )
+    parser.add_argument(
+        "--unsharp",
+        type=_number_to(3),
+        default=0.0,
+        metavar="0..3",
+        help="sharpens brightness, not colour, at 1.5 px (default: 0)",
+    )
+    parser.add_argument(
+        "--saturation",
+        type=_number_to(3),
+        default=1.0,
+        metavar="0..3",
+        help="0 makes the result gray, 2 twice as colourful (default: 1)",
     )
     parser.add_argument(
         "--format",
@@ -128,115 +166,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _unit_interval(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
-    return value
+class _PrintList(argparse.Action):
+    """Like --help: whatever else is on the command line."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        methods.print_list()
+        parser.exit()
 
 
-def plan_jobs(
-    inputs: Sequence[Path], output: Path, image_format: str | None = None
-) -> list[Job]:
-    """Pairs every photograph with the file it becomes.
-
-    Args:
-      inputs: files, and folders to search; what lies below `output` is left out, so
-        that a second run does not take the results of the first for photographs.
-      output: a file, if the only input is a file and `output` has an image suffix; else
-        a folder, in which relative paths and stems are kept.
-      image_format: one of `FORMATS`; None is png, or what the suffix of `output` says.
-    Raises:
-      UsageError: inputs that do not exist, nothing to do, two inputs with the same
-        output name, an output that is an input, or an output that cannot be a folder.
-    """
-    missing = [f"  {path}" for path in inputs if not path.exists()]
-    if missing:
-        raise UsageError("\n".join(["These inputs do not exist:", *missing]))
-    names_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
-    if names_file and len(inputs) == 1 and inputs[0].is_file():
-        wanted = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}
-        fitting = wanted.get(image_format, (f".{image_format}",))
-        if image_format and output.suffix.lower() not in fitting:
-            raise UsageError(
-                f"--output {output} and --format {image_format} contradict each other; "
-                "leave --format out"
+def _number_to(high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is not a number from 0 to {high}"
             )
-        jobs = [Job(inputs[0], output)]
-        folder = output.parent
-    elif names_file:
-        raise UsageError(
-            f"--output {output} names a file, but there is more than one photo to "
-            "save; name a folder"
-        )
-    else:
-        jobs = _jobs_into_folder(inputs, output, f".{image_format or 'png'}")
-        folder = output
-    if not jobs:
-        raise UsageError(
-            f"Nothing to do: no images in {', '.join(map(str, inputs))}; looked for "
-            f"{' '.join(IMAGE_SUFFIXES)}"
-        )
-    _check_names(jobs)
-    _check_folder(folder)
-    return jobs
+        return value
 
-
-def _jobs_into_folder(inputs: Sequence[Path], output: Path, suffix: str) -> list[Job]:
-    jobs = {}  # keyed by both names: the same file may be given twice
-    results = output.resolve()
-    for path in inputs:
-        base = path if path.is_dir() else path.parent
-        found = find_images(path)
-        if path.is_dir() and results != path.resolve():
-            found = [file for file in found if results not in file.resolve().parents]
-        for file in found:
-            relative = file.relative_to(base)
-            target = output / relative.with_name(relative.stem + suffix)
-            jobs[file.resolve(), target] = Job(file, target)
-    return list(jobs.values())
-
-
-def _check_names(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    overwritten = [f"  {job.target}" for job in jobs if job.target.resolve() in sources]
-    if overwritten:
-        raise UsageError(
-            "\n".join(["These inputs would be overwritten:", *overwritten])
-            + "\nChoose another --output."
-        )
-    by_target = defaultdict(list)
-    for job in jobs:
-        by_target[job.target].append(job.source)
-    clashes = [
-        f"  {target} from {' and '.join(map(str, sources))}"
-        for target, sources in by_target.items()
-        if len(sources) > 1
-    ]
-    if clashes:
-        raise UsageError(
-            "\n".join(["Several inputs would get the same output name:", *clashes])
-            + "\nRename them, or enhance them in separate runs into separate folders."
-        )
-
-
-def _check_folder(folder: Path) -> None:
-    """Finds out before the work whether results can be saved; creates nothing."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise UsageError(
-            f"--output: {existing} is a file, so {folder} cannot be a folder; choose "
-            "another name"
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"--output: nothing can be saved in {existing}; check its permissions"
-        )
+    return parse
 
 
 def run(args: argparse.Namespace, enhancer_factory: Callable) -> int:
@@ -244,7 +194,7 @@ def run(args: argparse.Namespace, enhancer_factory: Callable) -> int:
 
     Args:
       args: from `parse_args`.
-      enhancer_factory: `Enhancer` of `lowlight_jax.enhance`, or one with its signature.
+      enhancer_factory: `methods.network`, or one with its signature.
     """
     started = time.monotonic()
     outcome = Outcome()
@@ -297,8 +247,9 @@ def enhance_jobs(
                 reading = reader.submit(read_photo, jobs[index + 1].source)
             if photo is not None:
                 with _noting_failure(outcome, job.source):
-                    pixels = enhancer(
-                        photo.pixels, strength=args.strength, denoise=args.denoise
+                    pixels = enhancer(photo.pixels, strength=args.strength)
+                    pixels = finish(
+                        pixels, unsharp=args.unsharp, saturation=args.saturation
                     )
                     enhanced = dataclasses.replace(photo, pixels=pixels)
                     if writing is not None:
@@ -310,12 +261,67 @@ def enhance_jobs(
 
 
 def _make_enhancer(args: argparse.Namespace, enhancer_factory: Callable) -> Callable:
-    from lowlight_jax.weights import WeightsError  # imports jax: --help must not wait
+    """`f(image, *, strength)` of the network or the classical method that is meant."""
+    if args.checkpoint is None:
+        try:
+            method = methods.classical(args.model, args.param)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if method is not None:
+            if args.denoise is not None:
+                raise UsageError(
+                    f"--model {args.model} is a classical method without denoising; "
+                    "leave --denoise and --no-denoise out"
+                )
+            _check_mask(args, repairs=False)
+            return method
+    from lowlight_jax.weights import WeightsError, shipped_names  # jax: --help is fast
 
+    if args.checkpoint is None and args.model not in shipped_names():
+        raise UsageError(
+            f"--model {args.model}: there is no such network or classical method; "
+            "`python -m lowlight_jax.enhance --list` shows all"
+        )
+    if args.param:
+        raise UsageError(
+            "--param: only classical methods have parameters; leave it out"
+        )
     try:
-        return enhancer_factory(model=args.model, checkpoint=args.checkpoint)
+        enhancer = enhancer_factory(model=args.model, checkpoint=args.checkpoint)
     except WeightsError as error:
         raise UsageError(str(error)) from error
+    if args.denoise is not None and not enhancer.can_denoise:
+        raise UsageError(
+            f"{args.checkpoint or args.model} is a network without a denoising module; "
+            "leave --denoise and --no-denoise out"
+        )
+    _check_mask(args, repairs=enhancer.repairs)
+    if enhancer.repairs:
+        return functools.partial(methods.repair, enhancer, _read_mask(args.mask))
+    denoise = 1.0 if args.denoise is None else args.denoise
+    return functools.partial(enhancer, denoise=denoise)
+
+
+def _check_mask(args: argparse.Namespace, *, repairs: bool) -> None:
+    if args.mask is None:
+        return
+    if not repairs:
+        raise UsageError(
+            "--mask: only networks that repair holes take a mask; see --list"
+        )
+    if len(args.inputs) > 1 or args.inputs[0].is_dir():
+        raise UsageError("--mask: expected one IN file, the one that the mask is for")
+
+
+def _read_mask(path: Path | None) -> np.ndarray | None:
+    """`[h, w]`, True in holes: where a channel is above half of white."""
+    if path is None:
+        return None
+    try:
+        pixels = read_photo(path).pixels
+    except (ImageFileError, OSError) as error:
+        raise UsageError(f"--mask: {error}") from error
+    return pixels.max(axis=-1) > np.iinfo(pixels.dtype).max // 2
 
 
 def _save(target: Path, photo: Photo, outcome: Outcome) -> None:
@@ -332,6 +338,8 @@ def _noting_failure(outcome: Outcome, path: Path) -> Iterator[None]:
         yield
     except ImageFileError as error:
         outcome.failures.append(str(error))
+    except ValueError as error:
+        outcome.failures.append(f"{path}: {error}")
     except OSError as error:
         outcome.failures.append(f"{path}: {error.strerror}")
     except MemoryError:
@@ -378,10 +386,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make_cached_enhancer(**options) -> Callable:
     from lowlight_jax.cache import use_compilation_cache
-    from lowlight_jax.enhance import Enhancer
 
     use_compilation_cache()
-    return Enhancer(**options)
+    return methods.network(**options)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ class Repairer:
       WeightsError: there are no such weights, or they do not repair holes.
     """
 
+    repairs = True
+    can_denoise = False
+
     def __init__(self, model: str = "inpaint", checkpoint: str | None = None):
         from lowlight_jax import weights
 
