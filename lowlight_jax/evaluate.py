@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 from lowlight_jax import metrics, scoring, weights
-from lowlight_jax.baselines import inpainting, tone
+from lowlight_jax.baselines import inpainting, lime, retinex, tone
 from lowlight_jax.cache import use_compilation_cache
 from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.data.photographs import damaged_pairs, load_photographs
@@ -76,6 +76,8 @@ def classical_methods(network: nn.Module) -> dict[str, Method]:
     return methods | {
         "gamma 0.4": lambda pair: tone.gamma(pair.low),
         "CLAHE": lambda pair: tone.clahe(pair.low),
+        "MSRCR": lambda pair: retinex.msrcr(pair.low),
+        "LIME": lambda pair: lime.lime(pair.low),
     }
 
 
@@ -302,8 +304,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--split",
         default="validation",
         choices=("validation", "train", "all", "test"),
-        help="with --data: which pairs; test is LOL's eval15 (default: %(default)s)",
+        help="with --data: which pairs; test is LOL's eval15, or what --test-every "
+        "sets apart (default: %(default)s)",
     )
+    parser.add_argument("--test-every", type=int, default=0, help="with --data")
     parser.add_argument("--validation-every", type=int, default=8, help="with --data")
     parser.add_argument("--metrics", help="names, separated by commas")
     parser.add_argument(
@@ -335,17 +339,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _load_data(args: argparse.Namespace, network: nn.Module) -> Sequence[Pair]:
     """Pairs of a folder or, for networks that repair, its photographs with holes."""
+    apart = {"validation_every": args.validation_every, "test_every": args.test_every}
     if "repair" not in network.phases:
-        return load_split(args.data, args.split, validation_every=args.validation_every)
-    training, held_out = load_photographs(
-        args.data, validation_every=args.validation_every
-    )
-    parts = {"train": [training], "validation": [held_out], "all": [training, held_out]}
-    if args.split not in parts:
-        raise ValueError("--split test: only LOL has a test part; expected another one")
-    return [
-        pair for part in parts[args.split] for pair in damaged_pairs(part, Damage())
-    ]
+        return load_split(args.data, args.split, **apart)
+    parts = load_photographs(args.data, **apart)
+    chosen = parts.values() if args.split == "all" else [parts[args.split]]
+    pairs = [pair for part in chosen for pair in damaged_pairs(part, Damage())]
+    if not pairs:
+        raise ValueError(f"the {args.split} part of {args.data} is empty")
+    return pairs
 
 
 def _choose_measures(args: argparse.Namespace, network: nn.Module | None) -> list[str]:

@@ -31,6 +31,7 @@ def load_data(
             load_split,
             data.root,
             validation_every=data.validation_every,
+            test_every=data.test_every,
             cache_dir=data.cache_dir,
             bad_pairs=data.bad_pairs,
             memory_gib=data.memory_gib,
@@ -40,12 +41,14 @@ def load_data(
         _report(f"{data.root}: {len(training)} pairs", len(held_out))
         return _PairViews(training), held_out
     if data.photographs:
-        training, apart = photographs.load_photographs(
+        parts = photographs.load_photographs(
             data.photographs,
             validation_every=data.validation_every,
+            test_every=data.test_every,
             bad_files=data.bad_pairs,
             memory_gib=data.memory_gib,
         )
+        training, apart = parts["train"], parts["validation"]
         _report(f"{data.photographs}: {len(training)} photographs", len(apart))
     else:
         training = photographs.load_embedded(photographs.EMBEDDED_TRAINING)

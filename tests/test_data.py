@@ -123,15 +123,27 @@ def test_sets_beyond_memory_are_decoded_on_access(folder, tmp_path):
 
 def test_no_scene_is_on_both_sides():
     scenes = [str(i // 3) for i in range(60)]
-    training, validation = split_by_scene(scenes, 8)
+    parts = split_by_scene(scenes, 8)
+    training, validation = parts["train"], parts["validation"]
+    assert not parts["test"]
     assert sorted(training + validation) == list(range(60))
     assert {scenes[i] for i in validation} == {"0", "8", "16"}
     assert not {scenes[i] for i in validation} & {scenes[i] for i in training}
 
 
 def test_scenes_that_are_no_numbers_split_by_order():
-    training, validation = split_by_scene(["b", "a", "c", "a"], 2)
-    assert (training, validation) == ([0], [1, 2, 3])
+    parts = split_by_scene(["b", "a", "c", "a"], 2)
+    assert (parts["train"], parts["validation"]) == ([0], [1, 2, 3])
+
+
+def test_a_test_part_is_taken_from_what_is_left():
+    scenes = [str(i // 3) for i in range(60)]
+    parts = split_by_scene(scenes, 8, test_every=5)
+    assert sorted(sum(parts.values(), [])) == list(range(60))
+    by_part = {part: {scenes[i] for i in chosen} for part, chosen in parts.items()}
+    assert by_part["validation"] == {"0", "8", "16"}
+    assert by_part["test"] == {"1", "6", "12", "18"}
+    assert not by_part["train"] & (by_part["test"] | by_part["validation"])
 
 
 def test_embedded_photographs_are_there():

@@ -126,22 +126,32 @@ def is_lol_layout(root: str | Path) -> bool:
     return (Path(root) / LOL_PARTS["train"]).is_dir()
 
 
-def split_by_scene(scenes: Sequence[str], every: int) -> tuple[list[int], list[int]]:
-    """Indices for training and for validation; a scene is never in both.
+def split_by_scene(
+    scenes: Sequence[str], validation_every: int, test_every: int = 0
+) -> dict[str, list[int]]:
+    """Indices of the "train", "validation" and "test" part; a scene is in one only.
 
-    Scenes that are numbers go to validation where `scene % every == 0`; others by their
-    order, each `every`-th one. `every` = 0 keeps everything for training.
+    Args:
+      scenes: of the pairs.
+      validation_every: scenes that are numbers go to validation where they are
+        divisible by it; others by their order, each n-th one. 0: none.
+      test_every: of the scenes left, each n-th one is for testing. 0: none.
     """
-    if not every:
-        return list(range(len(scenes))), []
     distinct = sorted(set(scenes), key=natural_order)
-    if all(scene.isdigit() for scene in distinct):
-        held_out = {scene for scene in distinct if int(scene) % every == 0}
-    else:
-        held_out = set(distinct[::every])
-    validation = [i for i, scene in enumerate(scenes) if scene in held_out]
-    training = [i for i, scene in enumerate(scenes) if scene not in held_out]
-    return training, validation
+    parts: dict[str, set[str]] = {"validation": set(), "test": set()}
+    if validation_every and all(scene.isdigit() for scene in distinct):
+        chosen = {scene for scene in distinct if int(scene) % validation_every == 0}
+        parts["validation"] = chosen
+    elif validation_every:
+        parts["validation"] = set(distinct[::validation_every])
+    left = [scene for scene in distinct if scene not in parts["validation"]]
+    if test_every:
+        parts["test"] = set(left[::test_every])
+    parts["train"] = set(left) - parts["test"]
+    return {
+        part: [i for i, scene in enumerate(scenes) if scene in chosen]
+        for part, chosen in parts.items()
+    }
 
 
 def _fingerprint(pairs: Sequence[PairFile]) -> str:
@@ -195,33 +205,36 @@ def load_split(
     split: str,
     *,
     validation_every: int,
+    test_every: int = 0,
     cache_dir: str | Path = "",
     bad_pairs: str = "error",
     memory_gib: float = 4.0,
 ) -> Sequence[Pair]:
-    """Pairs of a folder: "train", "validation", "all", or LOL's own "test".
+    """Pairs of a folder: "train", "validation", "test" or "all".
 
     Args:
       root: LOL as it is distributed, or a folder with `low/` and `high/`.
-      split: which part; see `split_by_scene` for "train" and "validation".
-      validation_every: see `split_by_scene`.
+      split: which part; of LOL as it is distributed, "test" is its own.
+      validation_every, test_every: see `split_by_scene`.
       cache_dir, bad_pairs: see `load_pairs`.
       memory_gib: sets up to this size are decoded once, larger ones at each access.
     Raises:
       PairsError: the folder is not what it should be, or the split is empty.
     """
     folder = Path(root)
+    is_lol_test = split == "test" and is_lol_layout(root)
     if is_lol_layout(root):
-        folder = folder / LOL_PARTS["test" if split == "test" else "train"]
-    elif split == "test":
+        folder = folder / LOL_PARTS["test" if is_lol_test else "train"]
+    elif split == "test" and not test_every:
         raise PairsError(
-            f"{root} has no our485/ and eval15/; only LOL's own layout has a test part"
+            f"{root} has no our485/ and eval15/, so there is no test part but the one "
+            "that test_every sets apart, which is 0"
         )
     records = load_pairs(folder, cache_dir=cache_dir, bad_pairs=bad_pairs)
     chosen = range(len(records))
-    if split in ("train", "validation"):
-        training, validation = split_by_scene(records.scenes, validation_every)
-        chosen = training if split == "train" else validation
+    if split != "all" and not is_lol_test:
+        parts = split_by_scene(records.scenes, validation_every, test_every)
+        chosen = parts[split]
     if not chosen:
         raise PairsError(f"the {split} part of {root} is empty")
     pairs = _Subset(records, chosen)

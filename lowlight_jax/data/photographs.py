@@ -62,14 +62,15 @@ def load_photographs(
     folder: str | Path,
     *,
     validation_every: int,
+    test_every: int = 0,
     bad_files: str = "error",
     memory_gib: float = 4.0,
-) -> tuple[Photographs, Photographs]:
-    """Photographs of a folder and its subfolders, for training and for validation.
+) -> dict[str, Photographs]:
+    """The "train", "validation" and "test" part of a folder and its subfolders.
 
     Args:
       folder: what lies in it.
-      validation_every: each n-th one in order of name is for validation; 0: none.
+      validation_every, test_every: see `split_by_scene`; each photograph is a scene.
       bad_files: "error" or "skip".
       memory_gib: see `Photographs`.
     Raises:
@@ -91,12 +92,15 @@ def load_photographs(
             "Mend these files, or pass --config.data.bad_pairs=skip"
         )
     names = sorted(files, key=natural_order)
-    chosen = split_by_scene([f"photograph {name}" for name in names], validation_every)
-    parts = [{names[i]: files[names[i]] for i in part} for part in chosen]
-    if not parts[0]:
+    # The word keeps names that are numbers from being taken for numbers of scenes.
+    scenes = [f"photograph {name}" for name in names]
+    parts = {
+        part: Photographs({names[i]: files[names[i]] for i in chosen}, memory_gib)
+        for part, chosen in split_by_scene(scenes, validation_every, test_every).items()
+    }
+    if not parts["train"]:
         raise PairsError(f"{folder} holds no photographs to train on")
-    training, held_out = (Photographs(part, memory_gib) for part in parts)
-    return training, held_out
+    return parts
 
 
 def darkened_pairs(
