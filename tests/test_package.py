@@ -13,7 +13,10 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(lowlight_jax.__path__, "lowlight_jax.")
     if not module.name.endswith("__main__")
 )
-COMMANDS = ("main", "enhance", "evaluate", "summary", "jpeg_sweep", "tune")
+COMMANDS = (
+    *("main", "tune", "enhance", "evaluate", "summary", "jpeg_sweep"),
+    "models.mirnet_import",
+)
 
 
 def python(*args):

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
+from lowlight_jax.models.mirnet import MIRNet
 
 MODELS: dict[str, type[nn.Module]] = {
     "dual": DualNetwork,
     "cnn": CNN,
+    "mirnet": MIRNet,
     "inpaint": InpaintNetwork,
 }
 
