@@ -72,12 +72,14 @@ class Photo:
       alpha: `[h, w]` of the same dtype, not premultiplied; None if there is none.
       icc: the colour profile of `pixels`.
       exif: the EXIF block ("Exif\\0\\0" and a TIFF header), its orientation 1.
+      is_lossy: it was read from JPEG or WebP, which smear what lies beside an edge.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     icc: bytes | None = None
     exif: bytes | None = None
+    is_lossy: bool = False
 
     def __post_init__(self):
         pixels, alpha = self.pixels, self.alpha
@@ -156,6 +158,7 @@ def read_photo(path: str | Path) -> Photo:
     """
     path = Path(path)
     with _open(path) as image:
+        is_lossy = image.format in ("JPEG", "MPO", "WEBP")
         exif = read_exif(path, image)
         if is_deep_colour(path, image):
             if image.format == "TIFF" and image.tag_v2.get(284, 1) != 1:
@@ -185,7 +188,8 @@ def read_photo(path: str | Path) -> Photo:
         alpha = np.ascontiguousarray(samples[:, :, -1])
         samples = samples[:, :, :-1]
     pixels = np.ascontiguousarray(samples)
-    return Photo(pixels, alpha, _fitting_icc(icc, pixels.shape[2]), reset_exif(exif))
+    icc = _fitting_icc(icc, pixels.shape[2])
+    return Photo(pixels, alpha, icc, reset_exif(exif), is_lossy)
 
 
 _readers, _limit_before = 0, None

@@ -1,11 +1,14 @@
 """Damage removal: holes are drawn, found and filled; nothing else is touched."""
 
+import io
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import skimage.data
+from PIL import Image
 
 from lowlight_jax.baselines import inpainting
 from lowlight_jax.data.photographs import damaged_pairs
@@ -15,7 +18,13 @@ from lowlight_jax.losses.repair import mean_in_holes
 from lowlight_jax.metrics.holes import psnr_holes
 from lowlight_jax.models import init_params
 from lowlight_jax.models.inpaint import InpaintNetwork, fill_smoothly
-from lowlight_jax.ops.damage import Damage, find_holes, punch_holes, random_holes
+from lowlight_jax.ops.damage import (
+    Damage,
+    find_holes,
+    grow,
+    punch_holes,
+    random_holes,
+)
 from lowlight_jax.weights import WeightsError
 
 
@@ -84,6 +93,22 @@ def test_black_regions_are_found_and_dark_detail_is_not():
     np.testing.assert_array_equal(find_holes(punch_holes(image, mask)), mask)
     assert not find_holes(image).any()
     assert find_holes(np.float32(punch_holes(image, mask)) / 255).sum() == mask.sum()
+
+
+def test_holes_are_found_after_jpeg():
+    image = skimage.data.coffee()[:256, :320]
+    mask = random_holes(np.random.default_rng(0), 256, 320, Damage())
+    file = io.BytesIO()
+    Image.fromarray(punch_holes(image, mask)).save(file, "JPEG", quality=90)
+    found = find_holes(np.asarray(Image.open(file)), is_lossy=True)
+    assert (found[mask > 0] > 0).mean() > 0.95
+    assert (found[grow(mask) == 0] > 0).mean() < 0.02
+
+
+def test_a_mask_grows_by_two_pixels():
+    grown = grow(one_hole(20, 20, 8, 8, 3))
+    rows, columns = np.nonzero(grown)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 12, 6, 12)
 
 
 def test_validation_holes_depend_on_the_name_alone():

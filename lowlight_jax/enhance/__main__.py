@@ -115,7 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="image of the size of IN, white in the holes that --model inpaint repairs "
-        "(default: the regions of pure black)",
+        "(default: the regions of pure black); of JPEG and WebP, what lies beside a "
+        "hole is repaired too",
     )
     parser.add_argument(
         "--list",
@@ -247,7 +248,7 @@ def enhance_jobs(
                 reading = reader.submit(read_photo, jobs[index + 1].source)
             if photo is not None:
                 with _noting_failure(outcome, job.source):
-                    pixels = enhancer(photo.pixels, strength=args.strength)
+                    pixels = enhancer(photo, strength=args.strength)
                     pixels = finish(
                         pixels, unsharp=args.unsharp, saturation=args.saturation
                     )
@@ -261,7 +262,7 @@ def enhance_jobs(
 
 
 def _make_enhancer(args: argparse.Namespace, enhancer_factory: Callable) -> Callable:
-    """`f(image, *, strength)` of the network or the classical method that is meant."""
+    """`f(photo, *, strength)`, pixels out, of the network or method that is meant."""
     if args.checkpoint is None:
         try:
             method = methods.classical(args.model, args.param)
@@ -274,7 +275,7 @@ def _make_enhancer(args: argparse.Namespace, enhancer_factory: Callable) -> Call
                     "leave --denoise and --no-denoise out"
                 )
             _check_mask(args, repairs=False)
-            return method
+            return _of_pixels(method)
     from lowlight_jax.weights import WeightsError, shipped_names  # jax: --help is fast
 
     if args.checkpoint is None and args.model not in shipped_names():
@@ -299,7 +300,11 @@ def _make_enhancer(args: argparse.Namespace, enhancer_factory: Callable) -> Call
     if enhancer.repairs:
         return functools.partial(methods.repair, enhancer, _read_mask(args.mask))
     denoise = 1.0 if args.denoise is None else args.denoise
-    return functools.partial(enhancer, denoise=denoise)
+    return _of_pixels(functools.partial(enhancer, denoise=denoise))
+
+
+def _of_pixels(function: Callable) -> Callable:
+    return lambda photo, **options: function(photo.pixels, **options)
 
 
 def _check_mask(args: argparse.Namespace, *, repairs: bool) -> None:

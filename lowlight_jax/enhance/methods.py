@@ -21,6 +21,7 @@ from lowlight_jax.enhance.finish import blend
 if TYPE_CHECKING:
     from lowlight_jax.enhance import Enhancer
     from lowlight_jax.enhance.repair import Repairer
+    from lowlight_jax.image_files import Photo
 
 
 def classical(name: str, params: Sequence[str]) -> Callable | None:
@@ -75,25 +76,26 @@ def network(model: str, checkpoint: str | Path | None) -> "Enhancer | Repairer":
 
 
 def repair(
-    repairer: "Repairer",
-    mask: np.ndarray | None,
-    image: np.ndarray,
-    *,
-    strength: float,
+    repairer: "Repairer", mask: np.ndarray | None, photo: "Photo", *, strength: float
 ) -> np.ndarray:
-    """The image with its holes repaired, `mask` or else those that are found.
+    """The pixels with their holes repaired, `mask` or else those that are found.
 
     Raises:
       ValueError: there are no holes, or the mask is of another size.
     """
-    from lowlight_jax.ops.damage import find_holes
+    from lowlight_jax.ops.damage import find_holes, grow
 
-    holes = find_holes(image)[..., 0] if mask is None else mask
+    image = photo.pixels
+    holes = mask
+    if mask is None:
+        holes = find_holes(image, is_lossy=photo.is_lossy)[..., 0]
     if not holes.any():
         raise ValueError(
             "found no holes, which are regions of pure black; nothing to repair: pass "
             "--mask"
         )
+    if photo.is_lossy:
+        holes = grow(holes)
     return blend(image, repairer(image, holes), strength)
 
 
