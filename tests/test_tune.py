@@ -114,9 +114,9 @@ def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):
 def test_the_command_trains_and_shows_the_best(tmp_path):
     command = [
         *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/smoke.py"),
-        *(f"--study={tmp_path}/s.db", "--trials=2", "--config.model.fine_layers=0"),
+        *(f"--study={tmp_path}/s.db", "--trials=1", "--config.model.fine_layers=0"),
         *("--config.phases.denoise.steps=0", "--config.phases.joint.steps=0"),
-        *("--config.phases.enhance.steps=4", "--config.evaluate_every_steps=2"),
+        *("--config.phases.enhance.steps=4", "--config.evaluate_every_steps=4"),
         "--search=phases.enhance.learning_rate=1e-4:1e-3:log",
     ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
