@@ -2,7 +2,7 @@
 
     python benchmarks/loop.py [--config=configs/dual.py]
 
-Prints, for the real `train_and_evaluate` with its data pipeline, logging and saving:
+Prints, for the real `train` with its data pipeline, logging and saving:
   in the loop     seconds from one step's start to the next one's;
   in the step     of which the compiled step itself took so long;
   bare step       the same compiled step, again and again on one batch, nothing else;
@@ -67,9 +67,8 @@ def time_loop(path: str) -> None:
         config.phases[name].steps = STEPS if name == "enhance" else 0
     config.checkpoint_every_steps = 20
     config.data.validation_every = 0
-    train._final_evaluation = lambda *_: None  # the loop is over
     with tempfile.TemporaryDirectory() as workdir:
-        train.train_and_evaluate(config, workdir)
+        train.train(config, workdir)
 
     warm = slice(5, STEPS)  # without compilation
     laps = [b - a for a, b in zip(starts, starts[1:], strict=False)][warm]

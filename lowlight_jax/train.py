@@ -89,17 +89,36 @@ def plan_phases(config: ConfigDict) -> list[Phase]:
 def train_and_evaluate(
     config: ConfigDict, workdir: str | Path, *, on_scores: Reporter | None = None
 ) -> TrainState:
-    """Runs every phase from wherever the workdir stands, then evaluates.
+    """`train`, then scores.json and results.png: all methods on the pairs held out."""
+    network, state, pairs = train(config, workdir, on_scores=on_scores)
+    if pairs:
+        _final_evaluation(
+            network, state.ema_params, pairs, Path(workdir), config.grid_images
+        )
+    return state
 
-    Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors,
-    scores.json and results.png. Of several processes, the first one writes them all;
-    the workdir must be one folder that every process sees.
+
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    on_scores: Reporter | None = None,
+    measures: Sequence[str] = (),
+) -> tuple[nn.Module, TrainState, Sequence[Pair]]:
+    """Runs every phase from wherever the workdir stands.
+
+    Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors.
+    Of several processes, the first one writes them all; the workdir must be one folder
+    that every process sees.
 
     Args:
       config: see `lowlight_jax.config`.
       workdir: made where it does not exist; a run that was cut off there goes on.
       on_scores: told the step and the validation scores whenever there are some; what
         it raises ends the run.
+      measures: of the validation scores; empty: `evaluate.compared_measures`.
+    Returns:
+      The network, its state at the end, and the pairs held out of training.
     Raises:
       ConfigError, PairsError, CheckpointError, TrainingDiverged: one plain message.
       Preempted: told to stop; the state is saved.
@@ -147,14 +166,13 @@ def train_and_evaluate(
             progress=progress,
             signals=signals,
             on_scores=on_scores,
+            measures=measures or evaluate.compared_measures(network),
         )
         for phase in phases:
             if int(state.step) < phase.stop:
                 state = run.train_phase(phase, state)
     checkpoints.close()
-    if pairs:
-        _final_evaluation(network, state.ema_params, pairs, workdir, config.grid_images)
-    return state
+    return network, state, pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +192,7 @@ class _Run:
     progress: telemetry.ProgressLine
     signals: preemption.StopSignal
     on_scores: Reporter | None
+    measures: Sequence[str]
 
     def train_phase(self, phase: Phase, state: TrainState) -> TrainState:
         """Runs a phase from `state`, in NumPy arrays, to its end; returns the like."""
@@ -271,7 +290,9 @@ class _Run:
         return step % every == 0 or (is_last and self.config.early_stopping_patience)
 
     def _evaluate(self, phase: Phase, step: int, params) -> dict[str, float]:
-        scores = _validation_scores(self.network, params, self.pairs)
+        scores = _validation_scores(
+            self.network, params, self.pairs, self.measures
+        )
         self.rows.write(phase.name, step, scores)
         self.progress.note(phase.name, step, scores)
         if self.on_scores:
@@ -412,16 +433,17 @@ def _score(
     return {name: interleave([Scores(**part[name]) for part in parts]) for name in own}
 
 
-def _validation_scores(network, params, pairs: Sequence[Pair]) -> dict[str, float]:
+def _validation_scores(
+    network, params, pairs: Sequence[Pair], measures: Sequence[str]
+) -> dict[str, float]:
     """Means of the network's scores; those of a part of it end in its name."""
-    methods = evaluate.network_methods(network, jax.device_get(params))
-    measures = evaluate.compared_measures(network)
-    scores = _score(methods, pairs, measures, quiet=True)
-    *_, whole = methods
-    means = {measure: scores[whole].mean(measure) for measure in measures}
-    for part in methods.keys() - {whole}:
-        for measure in ("psnr_rgb", "ssim_rgb"):
-            means[f"{measure}_{part.replace(' ', '_')}"] = scores[part].mean(measure)
+    *parts, whole = evaluate.network_methods(network, jax.device_get(params)).items()
+    scores = _score(dict([whole]), pairs, measures, quiet=True)
+    means = {measure: scores[whole[0]].mean(measure) for measure in measures}
+    shown = ("psnr_rgb", "ssim_rgb")
+    for part, of_part in _score(dict(parts), pairs, shown, quiet=True).items():
+        for measure in shown:
+            means[f"{measure}_{part.replace(' ', '_')}"] = of_part.mean(measure)
     return means
 
 
@@ -433,6 +455,7 @@ def _final_evaluation(
     methods |= evaluate.network_methods(network, params)
     is_main = parallel.is_main_process()
     measures = evaluate.compared_measures(network)
+    methods["truth"] = evaluate.truth
     scores = _score(methods, pairs, measures, quiet=not is_main)
     if not is_main:
         return
@@ -446,7 +469,6 @@ def _final_evaluation(
             grid,
             [
                 {name: method(pair) for name, method in methods.items()}
-                | {"truth": pair.high}
                 for pair in shown
             ],
         )

@@ -1,0 +1,120 @@
+"""The trainings of both papers' experiments, as configs.
+
+They are shorter than those of the weights that ship (`configs/`), since paper A's
+figure 6 alone takes four variants with several seeds each. What ships can be given to
+the command instead of training it.
+"""
+
+from ml_collections import ConfigDict
+
+from lowlight_jax.config import VARIANTS, base_config, model_config, only_phase
+
+PAPERS = ("dual", "cnn")
+
+
+def command_config() -> ConfigDict:
+    """What `--config.KEY=` of the command can set, of full and of quick runs alike.
+
+    `data` is as for training, and both folders may be given: `root` for networks that
+    brighten, `photographs` for the one that repairs.
+    """
+    c = ConfigDict()
+    c.data = base_config().data
+    c.seeds = (0, 1)  # of the trainings
+    c.steps = 1.0  # > 0, times the steps of every training
+    c.images = 0  # held-out images shown and scored, evenly spaced; 0: all of them
+    c.side_px = 0  # their middle is cut to at most this on each side; 0: whole images
+    return c.lock()
+
+
+def make_quick(c: ConfigDict) -> None:
+    """Everything once, in minutes, to see that it runs; not to be believed."""
+    c.data.crop_px = 64
+    c.data.batch_size = 4
+    c.steps = 0.1
+    c.images = 3
+    c.side_px = 240
+
+
+def trainings(paper: str, command: ConfigDict) -> dict[str, ConfigDict]:
+    """The config of each training by name, without a seed.
+
+    Args:
+      paper: "dual": the variants of figure 6; "cnn": the networks of its three tasks.
+      command: see `command_config`.
+    """
+    if paper == "dual":
+        configs = {variant: _dual(variant) for variant in VARIANTS}
+    else:
+        configs = {"cnn": _cnn(), "mirnet": _mirnet(), "inpaint": _inpaint()}
+    return {name: _fitted(config, command) for name, config in configs.items()}
+
+
+def _dual(variant: str) -> ConfigDict:
+    """Algorithm 1 of paper A: one module, then the other, by RMSProp.
+
+    The terms of the denoising loss are those of the weights that ship.
+    """
+    c = base_config()
+    c.phases.enhance.steps = 1200
+    c.phases.denoise.steps = 800
+    c.optimizer.warmup_steps = 100
+    c.optimizer.ema_decay = 0.995
+    c.loss.denoising.detail = 1.0
+    c.loss.denoising.pixel = 2.0
+    c.loss.denoising.colour = 1.0
+    c.loss.denoising.coarse = 0.0
+    c.enhanced_fraction = 0.7
+    c.evaluate_every_steps = 400
+    c.update_from_flattened_dict(VARIANTS[variant])
+    return c
+
+
+def _cnn() -> ConfigDict:
+    """As configs/cnn.py."""
+    c = _adam("cnn", "supervised", steps=3200, learning_rate=1e-3)
+    c.evaluate_every_steps = 640
+    return c
+
+
+def _mirnet() -> ConfigDict:
+    """MIRNet's shape and loss, narrow and shallow enough for a CPU."""
+    c = _adam("mirnet", "supervised", steps=1600, learning_rate=1e-3)
+    c.model.groups, c.model.blocks, c.model.channels = 1, 1, 16
+    c.loss.supervised.squared, c.loss.supervised.charbonnier = 0.0, 1.0
+    c.evaluate_every_steps = 400
+    return c
+
+
+def _inpaint() -> ConfigDict:
+    """As configs/inpaint.py."""
+    c = _adam("inpaint", "repair", steps=9000, learning_rate=1e-3)
+    c.loss.repair.squared = 4.0
+    c.optimizer.warmup_steps = 200
+    c.optimizer.ema_decay = 0.999
+    c.evaluate_every_steps = 3000
+    return c
+
+
+def _adam(model: str, phase: str, *, steps: int, learning_rate: float) -> ConfigDict:
+    c = base_config()
+    c.model = model_config(model)
+    only_phase(c, phase, steps=steps, learning_rate=learning_rate)
+    c.optimizer.name = "adam"
+    return c
+
+
+def _fitted(config: ConfigDict, command: ConfigDict) -> ConfigDict:
+    """With the command's data and share of the steps."""
+    config.data = command.data.copy_and_resolve_references()
+    repairs = bool(config.phases.repair.steps)
+    if repairs or config.data.root:
+        config.data["root" if repairs else "photographs"] = ""
+    factor = command.steps
+    for phase in config.phases.values():
+        if phase.steps:
+            phase.steps = max(1, round(phase.steps * factor))
+    config.optimizer.warmup_steps = round(config.optimizer.warmup_steps * factor)
+    every = max(1, round(config.evaluate_every_steps * factor))
+    config.evaluate_every_steps = config.checkpoint_every_steps = every
+    return config.lock()
