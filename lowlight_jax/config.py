@@ -51,6 +51,7 @@ def base_config() -> ConfigDict:
     c.data.cache_dir = ""  # of decoded pairs; "": ~/.cache/lowlight_jax
     c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th scene is for validation; 0: none
+    c.data.validation_images = 0  # of those, evenly spaced, that are scored; 0: all
     c.data.test_every = 0  # each n-th scene left is for testing, and not used; 0: none
     c.data.crop_px = 128  # multiple of the network's stride, at least 24
     c.data.batch_size = 8  # over all devices
@@ -204,7 +205,7 @@ def validate(config: ConfigDict) -> None:
         )
     for key in ("batch_size", "threads", "memory_gib"):
         rules.append((c.data[key] > 0, f"data.{key} is {c.data[key]}; expected > 0"))
-    for key in ("validation_every", "test_every"):
+    for key in ("validation_every", "validation_images", "test_every"):
         rules.append((c.data[key] >= 0, f"data.{key} is {c.data[key]}; expected >= 0"))
     for key in ("accumulate", "plateau_steps", "plateau_patience"):
         value = c.optimizer[key]

@@ -13,7 +13,6 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -38,6 +37,7 @@ from lowlight_jax.image_files import ImageFileError, find_images, read_photo
 from lowlight_jax.models import name_of
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.scoring import Item, Scores
+from lowlight_jax.whole_file import write_whole
 
 Method = Callable[[Pair], np.ndarray]  # the result for a pair's dark or damaged side
 
@@ -131,14 +131,13 @@ def print_scores(
                 cells = [_cell(c, v) for c, v in zip(columns, values, strict=True)]
                 table.add_row(name, *cells)
             table.add_section()
-        table.add_row(method, *(_summary(of_method, column) for column in columns))
+        table.add_row(method, *(summary(of_method, column) for column in columns))
     Console(width=max(100, 24 + 18 * len(columns))).print(table)
 
 
 def _heading(column: str) -> str:
     measure = column.removesuffix("_gtmean")
-    higher = measure in metrics.HIGHER_IS_BETTER or measure == "psnr_holes"
-    better = "↑" if higher else "↓"
+    better = "↑" if scoring.higher_is_better(measure) else "↓"
     return column if column.startswith("saturation") else f"{column} {better}"
 
 
@@ -147,7 +146,8 @@ def _cell(column: str, value: float | None) -> str:
     return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
 
 
-def _summary(scores: Scores, column: str) -> str:
+def summary(scores: Scores, column: str) -> str:
+    """Mean ± standard deviation over images, and how many where not all have one."""
     mean, std = scores.mean(column), scores.std(column)
     count = scores.values(column).size
     text = _cell(column, mean)
@@ -195,9 +195,7 @@ def write_report(
             "rows": rows,
         }
         text = json.dumps(report, indent=1)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    write_whole(path, text.encode())
 
 
 def _or_none(value: float) -> float | None:

@@ -14,7 +14,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
@@ -32,6 +31,7 @@ from lowlight_jax.cache import use_compilation_cache
 from lowlight_jax.evaluate import read_8_bit
 from lowlight_jax.image_files import ImageFileError, find_images
 from lowlight_jax.scoring import Item
+from lowlight_jax.whole_file import write_whole
 
 CSV_NAME = "jpeg_sweep.csv"
 PLOT_NAME = "jpeg_sweep.png"
@@ -211,16 +211,6 @@ def plot(rows: Sequence[Row]) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=200)
     return file.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name, then renames it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

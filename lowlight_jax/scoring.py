@@ -23,6 +23,18 @@ WITHOUT_TARGET = ("niqe", "brisque", "noise_level")
 _ON_HOST = ("niqe", "brisque", "loe")
 _GTMEAN = "_gtmean"
 DIGITS = {"psnr_rgb": 2, "ssim_rgb": 4, "ms_ssim_rgb": 4, "lpips_alex": 4, "loe": 1}
+LABELS = {
+    "psnr_rgb": "PSNR (dB)",
+    "ssim_rgb": "SSIM",
+    "ms_ssim_rgb": "MS-SSIM",
+    "delta_e76": "ΔE76",
+    "ciede2000": "CIEDE2000",
+    "delta_e_itp": "ΔE ITP",
+    "niqe": "NIQE",
+    "brisque": "BRISQUE",
+    "noise_level": "noise (8-bit units)",
+    "psnr_holes": "PSNR in holes (dB)",
+}
 
 PROTOCOL = (
     "8-bit images as saved, all channels, nothing rescaled by the target; mean over "
@@ -94,6 +106,11 @@ def interleave(parts: Sequence[Scores]) -> Scores:
                     merged.columns[column].append(values[i])
     merged.notes = [note for part in parts for note in part.notes]
     return merged
+
+
+def higher_is_better(measure: str) -> bool:
+    """Whether a larger score is the better one."""
+    return measure in metrics.HIGHER_IS_BETTER or measure == "psnr_holes"
 
 
 def resolve_measures(names: Iterable[str]) -> list[str]:

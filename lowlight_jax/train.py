@@ -5,12 +5,9 @@
 
 import dataclasses
 import json
-import platform
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 import flax.linen as nn
@@ -19,7 +16,14 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from lowlight_jax import evaluate, parallel, preemption, telemetry, weights
+from lowlight_jax import (
+    evaluate,
+    parallel,
+    preemption,
+    provenance,
+    telemetry,
+    weights,
+)
 from lowlight_jax.checkpoint import Checkpoints
 from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.data.pairs import Pair
@@ -37,6 +41,7 @@ from lowlight_jax.picture_grid import save_picture_grid
 from lowlight_jax.scoring import Scores, interleave
 from lowlight_jax.train_step import TrainState, init_train_state, train_step
 from lowlight_jax.training_data import load_data
+from lowlight_jax.whole_file import write_whole
 
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
 Reporter = Callable[[int, dict[str, float]], None]
@@ -141,7 +146,7 @@ def train(
     state = jax.device_get(state)
     step, total = int(state.step), phases[-1].stop
     is_main = parallel.is_main_process()
-    commit = _commit()
+    commit = provenance.commit()
     if is_main:
         if step:
             print(f"resuming at step {step} of {total} from {workdir}")
@@ -290,9 +295,7 @@ class _Run:
         return step % every == 0 or (is_last and self.config.early_stopping_patience)
 
     def _evaluate(self, phase: Phase, step: int, params) -> dict[str, float]:
-        scores = _validation_scores(
-            self.network, params, self.pairs, self.measures
-        )
+        scores = _validation_scores(self.network, params, self.pairs, self.measures)
         self.rows.write(phase.name, step, scores)
         self.progress.note(phase.name, step, scores)
         if self.on_scores:
@@ -392,30 +395,14 @@ def _make_optimizer(config: ConfigDict, phase: ConfigDict):
     )
 
 
-def _commit() -> str:
-    """The git commit of the source, "unknown" outside a checkout."""
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-        )
-    except OSError:
-        return "unknown"
-    return result.stdout.strip() or "unknown"
-
-
 def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
-    packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     record = {
         "config": config.to_dict(),
         "commit": commit,
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
+        "versions": provenance.versions(),
         "devices": [str(device) for device in jax.devices()],
     }
-    (workdir / "config.json").write_text(json.dumps(record, indent=1))
+    write_whole(workdir / "config.json", json.dumps(record, indent=1).encode())
 
 
 def _score(

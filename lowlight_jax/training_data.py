@@ -38,6 +38,7 @@ def load_data(
         )
         training = load("train")
         held_out = load("validation") if data.validation_every else ()
+        held_out = evenly_spaced(held_out, data.validation_images)
         _report(f"{data.root}: {len(training)} pairs", len(held_out))
         return _PairViews(training), held_out
     if data.photographs:
@@ -57,7 +58,14 @@ def load_data(
         held_out = photographs.damaged_pairs(apart, Damage(**config.damage))
     else:
         held_out = photographs.darkened_pairs(apart, Exposure(**config.synthetic))
-    return _PhotographViews(training), held_out
+    return _PhotographViews(training), evenly_spaced(held_out, data.validation_images)
+
+
+def evenly_spaced(items: Sequence, count: int) -> Sequence:
+    """So many of the items, from the first to near the last; all of them for 0."""
+    if not 0 < count < len(items):
+        return items
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _report(found: str, held_out: int) -> None:

@@ -98,7 +98,7 @@ def test_it_leaves_what_it_promises(whole):
     assert all(np.isfinite(row["loss"]) for row in rows(workdir))
     assert Image.open(workdir / "results.png").width > 600
     record = json.loads((workdir / "config.json").read_text())
-    assert record["config"]["seed"] == 0 and record["packages"]["jax"]
+    assert record["config"]["seed"] == 0 and record["versions"]["jax"]
     scores = json.loads((workdir / "scores.json").read_text())
     assert set(scores["summary"]) > {"input", "enhancement only"}
     assert scores["summary"]["input"]["psnr_rgb"]["images"] == 4

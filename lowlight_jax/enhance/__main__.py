@@ -38,6 +38,7 @@ from lowlight_jax.enhance import methods
 from lowlight_jax.enhance.finish import finish
 from lowlight_jax.enhance.jobs import Job, UsageError, plan_jobs
 from lowlight_jax.image_files import ImageFileError, Photo, read_photo, write_photo
+from lowlight_jax.progress import listening
 
 FORMATS = ("png", "jpg", "webp", "tif")
 _NAMED_IN_SUMMARY = 5  # files; more are counted
@@ -248,7 +249,8 @@ def enhance_jobs(
                 reading = reader.submit(read_photo, jobs[index + 1].source)
             if photo is not None:
                 with _noting_failure(outcome, job.source):
-                    pixels = enhancer(photo, strength=args.strength)
+                    with listening(functools.partial(_show, progress, bar, index)):
+                        pixels = enhancer(photo, strength=args.strength)
                     pixels = finish(
                         pixels, unsharp=args.unsharp, saturation=args.saturation
                     )
@@ -256,7 +258,7 @@ def enhance_jobs(
                     if writing is not None:
                         writing.result()
                     writing = writer.submit(_save, job.target, enhanced, outcome)
-            progress.advance(bar)
+            _show(progress, bar, index, 1.0)
         if writing is not None:
             writing.result()
 
@@ -367,6 +369,11 @@ def _progress() -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def _show(progress: Progress, bar, index: int, fraction: float) -> None:
+    """A slow method's photo counts as far as it is done."""
+    progress.update(bar, completed=index + fraction)
 
 
 def _saved_line(saved: Sequence[Path], output: Path) -> str:

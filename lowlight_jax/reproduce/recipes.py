@@ -7,7 +7,13 @@ the command instead of training it.
 
 from ml_collections import ConfigDict
 
-from lowlight_jax.config import VARIANTS, base_config, model_config, only_phase
+from lowlight_jax.config import (
+    VARIANTS,
+    ConfigError,
+    base_config,
+    model_config,
+    only_phase,
+)
 
 PAPERS = ("dual", "cnn")
 
@@ -27,13 +33,43 @@ def command_config() -> ConfigDict:
     return c.lock()
 
 
+def check(c: ConfigDict) -> None:
+    """Raises a ConfigError for values of the command that cannot work."""
+    seeds = c.seeds
+    rules = [
+        (
+            seeds
+            and len(set(seeds)) == len(seeds)
+            and all(isinstance(seed, int) and seed >= 0 for seed in seeds),
+            f"seeds are {seeds}; expected different whole numbers from 0 up",
+        ),
+        (c.steps > 0, f"steps is {c.steps}; expected > 0"),
+        (c.images >= 0, f"images is {c.images}; expected 0 or more"),
+        (
+            c.side_px == 0 or c.side_px >= 24,
+            f"side_px is {c.side_px}; expected 0 or 24+",
+        ),
+    ]
+    failures = [message for holds, message in rules if not holds]
+    if failures:
+        raise ConfigError("the command cannot work:\n  " + "\n  ".join(failures))
+
+
 def make_quick(c: ConfigDict) -> None:
-    """Everything once, in minutes, to see that it runs; not to be believed."""
-    c.data.crop_px = 64
-    c.data.batch_size = 4
-    c.steps = 0.1
-    c.images = 3
-    c.side_px = 240
+    """Everything in minutes, to see that it runs; what the user has set stays."""
+    defaults = command_config()
+    quick = {
+        "data.crop_px": 64,
+        "data.batch_size": 4,
+        "steps": 0.1,
+        "images": 3,
+        "side_px": 240,
+    }
+    for key, value in quick.items():
+        *section, name = key.split(".")
+        here, there = (c.data, defaults.data) if section else (c, defaults)
+        if here[name] == there[name]:
+            here[name] = value
 
 
 def trainings(paper: str, command: ConfigDict) -> dict[str, ConfigDict]:
@@ -107,9 +143,12 @@ def _adam(model: str, phase: str, *, steps: int, learning_rate: float) -> Config
 def _fitted(config: ConfigDict, command: ConfigDict) -> ConfigDict:
     """With the command's data and share of the steps."""
     config.data = command.data.copy_and_resolve_references()
-    repairs = bool(config.phases.repair.steps)
-    if repairs or config.data.root:
-        config.data["root" if repairs else "photographs"] = ""
+    config.data.validation_images = command.images
+    if config.phases.repair.steps:
+        config.data.root = ""
+        config.data.validation_every = 5  # as of the weights `inpaint` that ship
+    elif config.data.root:
+        config.data.photographs = ""
     factor = command.steps
     for phase in config.phases.values():
         if phase.steps:

@@ -6,7 +6,6 @@ No pickle is ever loaded.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from lowlight_jax.models import example_inputs, make_model
+from lowlight_jax.whole_file import write_whole
 
 SHIPPED = Path(__file__).parent
 WORKDIR_FILE = "weights.safetensors"  # what training leaves in its workdir
@@ -45,17 +45,17 @@ def save_weights(
       model: `name` and fields of the network, as for `make_model`.
       about: anything to be said of the weights, e.g. steps and commit.
     """
-    path = Path(path)
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     tensors = {name: np.asarray(value, np.float32) for name, value in flat.items()}
     header = {"model": json.dumps(dict(model)), **about}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Not save_file, which lets nobody but the owner read the file.
-        unfinished.write_bytes(safetensors.numpy.save(tensors, header))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # Not save_file, which lets nobody but the owner read the file.
+    write_whole(Path(path), safetensors.numpy.save(tensors, header))
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """What `save_weights` was told of the weights: `about`, and the model as JSON."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}
 
 
 def load_weights(path: str | Path) -> tuple[nn.Module, Any]:

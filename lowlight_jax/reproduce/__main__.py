@@ -1,0 +1,295 @@
+"""Both papers' experiments, each by one command.
+
+    python -m lowlight_jax.reproduce --paper dual --config.data.root=DIR --output OUT
+    python -m lowlight_jax.reproduce --paper cnn --config.data.root=DIR \\
+        --config.data.photographs=DIR --output OUT
+
+OUT gets `report.html` and all that it is made of; the same command goes on where it was
+cut off. Without folders: photographs that come with scikit-image. Needs the extra
+[report]. Exit codes as those of `lowlight_jax.main`.
+"""
+
+import datetime
+import functools
+import hashlib
+import importlib.util
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from lowlight_jax import preemption, provenance
+from lowlight_jax.allocator import keep_freed_memory
+from lowlight_jax.cache import use_compilation_cache
+from lowlight_jax.config import ConfigError
+from lowlight_jax.reproduce import recipes
+
+_SETTINGS_FILE = "settings.json"
+_NEEDED = {
+    "jinja2": "Jinja2",
+    "matplotlib": "matplotlib",
+    "pywt": "PyWavelets",
+    "sklearn": "scikit-learn",
+}
+
+
+def define_flags() -> None:
+    """Those of the command; a library that is imported defines none."""
+    flags.DEFINE_enum("paper", None, recipes.PAPERS, "Which paper.")
+    config_flags.DEFINE_config_dict(
+        "config", recipes.command_config(), "Data, seeds, steps; see reproduce/recipes."
+    )
+    flags.DEFINE_string("output", None, "Folder of the report, and of its parts.")
+    flags.DEFINE_bool(
+        "quick",
+        False,
+        "Short trainings and small parts of few images, at most 10 minutes on 2 CPU "
+        "cores: to see that all of it runs. Its figures mean nothing.",
+    )
+    flags.DEFINE_multi_string(
+        "weights",
+        [],
+        "NAME=WEIGHTS: weights that ship, a workdir or a .safetensors file, taken in "
+        "the place of a training; NAME is paper, no_reverse, fine5 or coarse_only, or "
+        "of --paper cnn: cnn, mirnet or inpaint. May be repeated.",
+    )
+    flags.mark_flags_as_required(["paper", "output"])
+
+
+def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Weights by the name of the training in whose place they are given.
+
+    Raises:
+      ConfigError: not of the form NAME=WEIGHTS, or no such training.
+    """
+    given = {}
+    for text in texts:
+        name, equals, source = text.partition("=")
+        if not equals or name not in names:
+            raise ConfigError(
+                f"--weights={text}: expected NAME=WEIGHTS, NAME one of "
+                f"{', '.join(names)}"
+            )
+        given[name] = source
+    return given
+
+
+def check_packages() -> None:
+    """Raises an ImportError, before hours of work, where the extra is missing."""
+    missing = [name for module, name in _NEEDED.items() if not _is_there(module)]
+    if missing:
+        raise ImportError(
+            f"a report needs {', '.join(missing)}; install them with "
+            "pip install 'lowlight_jax[report]'"
+        )
+
+
+def _is_there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def settle(output: Path, settings: dict) -> None:
+    """Notes what the parts in `output` are made with; they must not be mixed.
+
+    Raises:
+      ConfigError: there is a report of other settings already.
+    """
+    file = output / _SETTINGS_FILE
+    settings = json.loads(json.dumps(settings))
+    if file.exists():
+        before = json.loads(file.read_text())
+        differing = [k for k in settings if before.get(k) != settings[k]]
+        if differing:
+            listing = "; ".join(
+                f"{k} was {before.get(k)}, is {settings[k]}" for k in differing
+            )
+            raise ConfigError(
+                f"{output} holds a report with other settings: {listing}. Pass the "
+                "same, or another --output"
+            )
+        return
+    from lowlight_jax.whole_file import write_whole
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(settings, indent=1).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"--output {output} cannot be written to ({error.strerror}); pass another"
+        ) from error
+
+
+def reproduce(
+    paper: str, command: ConfigDict, output: Path, given: dict[str, str]
+) -> Path:
+    """Everything that is not done yet, then the report.
+
+    Args:
+      paper: "dual" or "cnn".
+      command: see `recipes.command_config`.
+      output: folder.
+      given: weights by training, see `parse_given`.
+    Returns:
+      The page.
+    Raises:
+      ConfigError, PairsError, WeightsError, ImportError: one plain sentence.
+      Preempted: told to stop; what is done is kept.
+    """
+    check_packages()
+    from lowlight_jax.config import validate
+    from lowlight_jax.reproduce import cnn_paper, dual_paper, page
+    from lowlight_jax.reproduce.parts import run_parts
+    from lowlight_jax.reproduce.study import cut_middle
+    from lowlight_jax.reproduce.trainings import plan_trainings
+    from lowlight_jax.training_data import load_data
+
+    recipes.check(command)
+    configs = recipes.trainings(paper, command)
+    for config in configs.values():
+        validate(config)
+    first = next(iter(configs.values()))
+    pairs = load_data(first, damaged=False)[1]
+    held_out = [cut_middle(pair, command.side_px) for pair in pairs]
+    trainings = plan_trainings(configs, command.seeds, given, output)
+    check_given(paper, given)
+    measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
+    parts = [t.part(measures) for t in trainings if t.workdir]
+    if paper == "dual":
+        title = dual_paper.TITLE
+        study = dual_paper.make_study(trainings, held_out, output)
+        parts += study.parts()
+        make_sections = functools.partial(dual_paper.sections, study, trainings)
+        shown = held_out
+    else:
+        title = cnn_paper.TITLE
+        damaged = load_data(configs["inpaint"], damaged=True)[1]
+        damaged = [cut_middle(pair, command.side_px) for pair in damaged]
+        study = cnn_paper.make_study(trainings, held_out, output / "brightening")
+        repairs = cnn_paper.make_repair_study(trainings, damaged, output / "repair")
+        parts += study.parts() + repairs.parts() + [cnn_paper.table_1_part(study)]
+        make_sections = functools.partial(cnn_paper.sections, study, repairs)
+        shown = held_out + damaged
+    settle(output, _settings(paper, command, given, shown))
+    run_parts(parts, output)
+    page.write_report(
+        output,
+        title=title,
+        facts=_facts(command, trainings, output),
+        sections=make_sections(),
+    )
+    return output / "report.html"
+
+
+def check_given(paper: str, given: dict[str, str]) -> None:
+    """Loads weights that are given, so that what does not fit is told at once.
+
+    Raises:
+      WeightsError: there are none, or they are of a network that does other things.
+    """
+    from lowlight_jax import weights
+
+    for name, source in given.items():
+        network, _ = weights.load_any(source)
+        needed = {"dual": "denoise"}.get(paper) or {"inpaint": "repair"}.get(name)
+        if (needed or "supervised") not in network.phases:
+            raise weights.WeightsError(
+                f"--weights={name}={source}: this network has the phases "
+                f"{', '.join(network.phases)}; expected one with "
+                f"{needed or 'supervised'!r}"
+            )
+
+
+def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
+    """All that the parts depend on."""
+    data = command.data.to_dict()
+    for key in ("cache_dir", "threads", "memory_gib"):
+        del data[key]
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(pair.low.tobytes() + pair.high.tobytes())
+    return {
+        "paper": paper,
+        **{key: value for key, value in command.items() if key != "data"},
+        "data": data,
+        "weights": given,
+        "images": digest.hexdigest()[:16],
+    }
+
+
+def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
+    """What the report was made with, in words."""
+    from lowlight_jax import weights
+    from lowlight_jax.reproduce import parts
+
+    folders = [command.data.root, command.data.photographs]
+    names = [Path(folder).name for folder in folders if folder]
+    steps = {
+        t.name: " + ".join(str(p.steps) for p in t.config.phases.values() if p.steps)
+        for t in trainings
+        if t.config
+    }
+    commits = {
+        weights.read_header(t.source).get("commit", "unknown")
+        for t in trainings
+        if t.workdir
+    }
+    given = {t.name: t.source for t in trainings if not t.workdir}
+    hours = parts.hours(output)
+    facts = {
+        "Data": ", ".join(names) or "the photographs that come with scikit-image",
+        "Trainings": "; ".join(f"{n}: {s} steps" for n, s in steps.items()) or "none",
+        "Seeds": ", ".join(map(str, command.seeds)) if steps else "none",
+        "Hours": "; ".join(f"{k}: {v:.2f}" for k, v in hours.items()),
+        "Machine": provenance.machine(),
+        "Commit": f"{provenance.commit()}; of the trainings: "
+        f"{', '.join(sorted(commits)) or 'none'}",
+        "Versions": ", ".join(f"{k} {v}" for k, v in provenance.versions().items()),
+        "Date": datetime.date.today().isoformat(),
+    }
+    if given:
+        listing = ", ".join(f"{name}: {source}" for name, source in given.items())
+        facts["Weights that were given"] = listing
+    if command.steps != 1 or command.images or command.side_px:
+        facts["Not the full run"] = (
+            f"steps × {command.steps:g}, {command.images or 'all'} images, cut to "
+            f"{command.side_px or 'whole'} px"
+        )
+    return facts
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) > 1:
+        print(f"error: unexpected arguments {argv[1:]}", file=sys.stderr)
+        return 2
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    keep_freed_memory()
+    use_compilation_cache()
+    command = flags.FLAGS.config
+    if flags.FLAGS.quick:
+        recipes.make_quick(command)
+    try:
+        names = list(recipes.trainings(flags.FLAGS.paper, command))
+        given = parse_given(flags.FLAGS.weights, names)
+        page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
+    except preemption.Preempted as stop:
+        print(stop, file=sys.stderr)
+        return preemption.EXIT_CODE
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"written: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

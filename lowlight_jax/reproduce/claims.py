@@ -1,0 +1,157 @@
+"""Whether a paper's claim holds: differences of means against the noise of seeds."""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from scipy.stats import t
+
+from lowlight_jax.reproduce.figures import label
+from lowlight_jax.reproduce.page import Section
+from lowlight_jax.scoring import DIGITS, LABELS, higher_is_better
+
+CONFIDENCE = 0.95
+CONFIRMED, REFUTED, UNDECIDED = (
+    "confirmed",
+    "not confirmed",
+    "within the noise of seeds",
+)
+_MARKS = {CONFIRMED: "✓", REFUTED: "✗", UNDECIDED: "≈"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """`better` is better than `worse`, says the paper.
+
+    Attributes:
+      text: the claim in one line.
+      better, worse: names of methods.
+    """
+
+    text: str
+    better: str
+    worse: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One measure of both methods.
+
+    Attributes:
+      gain: how much better `better` is, positive also where lower is better; NaN where
+        the images have no such score.
+      noise: the difference that seeds alone make in 19 of 20 cases; NaN: not known,
+        0 where nothing is random.
+    """
+
+    gain: float
+    noise: float
+
+    @property
+    def answer(self) -> str:
+        """By the sign alone where the noise is not known."""
+        if math.isnan(self.gain) or abs(self.gain) <= self.noise:  # not of a NaN noise
+            return UNDECIDED
+        return CONFIRMED if self.gain > 0 else REFUTED
+
+    def spell(self, digits: int) -> str:
+        """Mark, gain and noise, "–" without a gain."""
+        if math.isnan(self.gain):
+            return "–"
+        noise = "?" if math.isnan(self.noise) else f"{self.noise:.{digits}f}"
+        return f"{_MARKS[self.answer]} {self.gain:+.{digits}f} ± {noise}"
+
+
+def compare(
+    claim: Claim,
+    measure: str,
+    means: Mapping[str, Sequence[float]],
+    trained: Collection[str],
+) -> Comparison:
+    """Two-sided t-test of two means with one standard deviation for all methods.
+
+    A few seeds of one method say little of their spread; those of all trained methods
+    together say more.
+
+    Args:
+      claim: what is compared.
+      measure: whose direction decides what better means.
+      means: by method, the mean over images for each seed.
+      trained: the methods that have seeds; the others have one value.
+    """
+    seeds = [np.asarray(means[name]) for name in trained]
+    degrees = sum(len(values) - 1 for values in seeds)
+    squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in seeds)
+    better, worse = means[claim.better], means[claim.worse]
+    gain = float(np.mean(better) - np.mean(worse))
+    if not higher_is_better(measure):
+        gain = -gain
+    scale = sum(
+        1 / len(means[name]) for name in (claim.better, claim.worse) if name in trained
+    )
+    if not scale:
+        return Comparison(gain, 0.0)
+    if not degrees:
+        return Comparison(gain, math.nan)
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return Comparison(gain, quantile * math.sqrt(squares / degrees * scale))
+
+
+def overall(answers: Sequence[str]) -> str:
+    """One answer of several: confirmed if all are, not confirmed if any is not."""
+    if REFUTED in answers:
+        return REFUTED
+    return UNDECIDED if UNDECIDED in answers else CONFIRMED
+
+
+def section(
+    claims: Sequence[Claim],
+    judges: Sequence[str],
+    means: Mapping[str, Mapping[str, Sequence[float]]],
+    trained: Collection[str],
+    *,
+    name: str = "claims",
+    title: str = "The paper's claims",
+) -> Section:
+    """A line for each claim: the one answer, and every measure's difference.
+
+    Args:
+      claims: of the paper.
+      judges: the measures that make the one answer.
+      means: by measure, those and others, what `compare` takes.
+      trained: see `compare`.
+      name, title: of the section.
+    """
+    rows, data = [], []
+    for claim in claims:
+        compared = {
+            measure: compare(claim, measure, of_measure, trained)
+            for measure, of_measure in means.items()
+        }
+        answer = overall([compared[measure].answer for measure in judges])
+        cells = [c.spell(DIGITS.get(m, 2)) for m, c in compared.items()]
+        rows.append([claim.text, answer, *cells])
+        data += [
+            {
+                "claim": claim.text,
+                "measure": measure,
+                "gain": comparison.gain,
+                "noise_of_seeds": comparison.noise,
+                "answer": comparison.answer,
+            }
+            for measure, comparison in compared.items()
+        ]
+    return Section(
+        name,
+        title,
+        "How much better, in each measure, positive also where lower is better, ± what "
+        "the choice of seeds alone makes in 19 of 20 cases (t-test, one standard "
+        "deviation for all networks; ? with one seed, when the sign alone answers). "
+        f"✓ confirmed, ✗ the opposite, ≈ within the noise of seeds. The answer takes "
+        f"{' and '.join(LABELS[m].split(' ')[0] for m in judges)}: confirmed if both "
+        "are, not confirmed if one is the opposite.",
+        columns=["claim", "answer", *map(label, means)],
+        rows=rows,
+        data=data,
+    )
