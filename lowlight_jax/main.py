@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from lowlight_jax import preemption
 from lowlight_jax.allocator import keep_freed_memory
 from lowlight_jax.cache import use_compilation_cache
+from lowlight_jax.command_flags import parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -91,4 +92,4 @@ def run() -> int:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

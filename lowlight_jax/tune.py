@@ -22,6 +22,7 @@ from rich.table import Table
 from lowlight_jax import preemption
 from lowlight_jax.allocator import keep_freed_memory
 from lowlight_jax.cache import use_compilation_cache
+from lowlight_jax.command_flags import parse_flags
 
 if TYPE_CHECKING:
     import optuna
@@ -294,4 +295,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

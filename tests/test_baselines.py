@@ -17,6 +17,7 @@ from lowlight_jax.baselines.method import allowed, defaults, parse_params, spell
 PHOTO = skimage.data.astronaut()[40:241, 100:277]  # odd sides
 DARK = PHOTO // 8
 GRAY = cv2.cvtColor(PHOTO, cv2.COLOR_RGB2GRAY)[..., None]
+SLOW = {"ghp", "lssc", "svd"}  # more of them in test_denoisers and test_ghp
 
 
 def noise(*shape):
@@ -31,7 +32,7 @@ def noise(*shape):
 def test_any_size_and_constant_images(name, channels):
     sides = [(1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (8, 8), (37, 53)]
     images = [noise(*side, channels) for side in sides]
-    for value in (0, 7, 255):
+    for value in (7,) if name in SLOW else (0, 7, 255):
         images += [np.full((*side, channels), value, np.uint8) for side in sides]
     for image in images:
         before = image.copy()
@@ -42,7 +43,7 @@ def test_any_size_and_constant_images(name, channels):
         assert not np.shares_memory(result, image)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"clahe"}))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"clahe"} - SLOW))
 def test_gray_is_the_same_as_three_equal_channels(name):
     """Not of CLAHE: the lightness of Lab is not the gray value."""
     of_gray = METHODS[name](GRAY)
@@ -52,7 +53,8 @@ def test_gray_is_the_same_as_three_equal_channels(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_changes_a_photo_and_documents_it(name):
-    assert not np.array_equal(METHODS[name](PHOTO), PHOTO)
+    photo = PHOTO[:50, :50] if name in SLOW else PHOTO
+    assert not np.array_equal(METHODS[name](photo), photo)
     doc = inspect.getdoc(METHODS[name])
     assert doc.split("\n")[0].endswith(".")
     assert "\nSource: " in doc

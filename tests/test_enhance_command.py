@@ -642,3 +642,32 @@ def test_a_mask_is_for_networks_that_repair(capsys):
     for words in ([], ["--model", "gamma"]):
         assert run("in.png", "--output", "out", "--mask", "in.png", *words) == 2
         assert "only networks that repair" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "module"), [("lssc", "sklearn"), ("ghp", "sklearn"), ("dwt-svd", "pywt")]
+)
+def test_a_missing_extra_is_told_before_anything_is_computed(
+    model, module, monkeypatch, capsys
+):
+    save("in.png")
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, f"{module}.cluster", None)
+    monkeypatch.setitem(sys.modules, f"{module}.decomposition", None)
+    assert run("in.png", "--output", "out", "--model", model) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'lowlight_jax[baselines]'" in error and error.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_progress_counts_a_slow_photo_as_far_as_it_is(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        command, "_show", lambda *args: shown.append((args[2], args[3]))
+    )
+    Path("in").mkdir()
+    for name in ("a.png", "b.png"):
+        write_photo(Path("in", name), Photo(PHOTO))
+    assert run("in", "--output", "out", "--model", "svd") == 0
+    assert (0, 0.5) in shown and (1, 0.5) in shown
+    assert shown[-1] == (1, 1.0)

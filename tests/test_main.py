@@ -262,3 +262,20 @@ def test_settings_cover_the_config():
     """Every weight and range that the config offers is one of the dataclasses'."""
     settings = make_settings(base_config())
     assert dataclasses.asdict(settings)["exposure"] == base_config().synthetic.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--config=configs/none.py"], "No such file or directory: 'configs/none.py'"),
+        (["--config=configs/cnn.py:x"], "takes 0 positional arguments but 1 was given"),
+        (["--config=configs/dual.py:variant=x"], "unknown config argument 'variant=x'"),
+        (["--config=configs/dual.py", "--config.data.x=1"], "config has no key 'x'"),
+        (["--config=configs/dual.py", "--config.seed=a"], "--config.seed=a: invalid"),
+        (["--nothing"], "Unknown command line flag 'nothing'"),
+    ],
+)
+def test_wrong_flags_are_told_in_one_line(args, message, cache):
+    result = run(*args, cache=cache)
+    assert result.returncode == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1

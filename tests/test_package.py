@@ -15,6 +15,7 @@ MODULES = sorted(
 )
 COMMANDS = (
     *("main", "tune", "enhance", "evaluate", "summary", "jpeg_sweep"),
+    "reproduce",
     "models.mirnet_import",
 )
 
@@ -35,7 +36,7 @@ def test_help(command):
     result = python(
         "-m",
         f"lowlight_jax.{command}",
-        "--helpshort" if command in ("main", "tune") else "--help",
+        "--helpshort" if command in ("main", "tune", "reproduce") else "--help",
     )
     assert "lowlight_jax" in result.stdout
     assert "Traceback" not in result.stderr

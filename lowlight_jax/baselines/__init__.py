@@ -4,7 +4,16 @@
 keep to. Importing this imports OpenCV and SciPy, so commands do it when they need it.
 """
 
-from lowlight_jax.baselines import filters, lime, retinex, tone
+from lowlight_jax.baselines import (
+    dwt_svd,
+    filters,
+    ghp,
+    lime,
+    lssc,
+    retinex,
+    svd,
+    tone,
+)
 from lowlight_jax.baselines.method import Method
 
 METHODS: dict[str, Method] = {
@@ -24,4 +33,8 @@ METHODS: dict[str, Method] = {
     "msr": retinex.msr,
     "msrcr": retinex.msrcr,
     "lime": lime.lime,
+    "dwt-svd": dwt_svd.dwt_svd,
+    "ghp": ghp.ghp,
+    "lssc": lssc.lssc,
+    "svd": svd.svd,
 }

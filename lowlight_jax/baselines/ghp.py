@@ -52,6 +52,7 @@ def ghp(
     Source: as of `denoise`, which is all of the paper; `tone.histogram_equalisation`
     comes before it.
     """
+    _scikit_learn()  # if it is missing, any image tells
     planes = patches.to_planes(tone.histogram_equalisation(image))
     shares = np.linspace(0, 1, len(planes) + 1)
     clean = [

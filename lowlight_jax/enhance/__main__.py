@@ -268,7 +268,7 @@ def _make_enhancer(args: argparse.Namespace, enhancer_factory: Callable) -> Call
     if args.checkpoint is None:
         try:
             method = methods.classical(args.model, args.param)
-        except ValueError as error:
+        except (ValueError, ImportError) as error:
             raise UsageError(str(error)) from error
         if method is not None:
             if args.denoise is not None:

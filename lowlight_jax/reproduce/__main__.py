@@ -25,6 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from lowlight_jax import preemption, provenance
 from lowlight_jax.allocator import keep_freed_memory
 from lowlight_jax.cache import use_compilation_cache
+from lowlight_jax.command_flags import parse_flags
 from lowlight_jax.config import ConfigError
 from lowlight_jax.reproduce import recipes
 
@@ -292,4 +293,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)
