@@ -16,6 +16,7 @@ from lowlight_jax.data.pairs import (
     split_by_scene,
 )
 from lowlight_jax.data.pipeline import make_batches
+from lowlight_jax.training_data import evenly_spaced
 
 
 def write(path, image):
@@ -222,3 +223,9 @@ def test_hosts_share_the_batches_of_one(hosts, count):
     for epoch in range(len(seen) // count):
         chosen = seen[epoch * count : (epoch + 1) * count]
         assert sorted(chosen) == list(range(count))
+
+
+def test_evenly_spaced_items():
+    assert evenly_spaced("abcdefg", 3) == ["a", "c", "e"]
+    assert evenly_spaced("abc", 0) == evenly_spaced("abc", 3) == "abc"
+    assert evenly_spaced("abc", 5) == "abc"
