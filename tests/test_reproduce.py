@@ -225,6 +225,9 @@ def test_data_of_the_trainings(tmp_path):
     assert configs["inpaint"].data.validation_every == 5  # of the weights that ship
     assert configs["cnn"].phases.supervised.steps == 32
     assert configs["cnn"].data.validation_images == 7
+    assert configs["inpaint"].data.batch_size == 16  # the recipe's own
+    c.data.batch_size = 2
+    assert recipes.trainings("cnn", c)["inpaint"].data.batch_size == 2
 
 
 def test_quick_leaves_what_the_user_has_set():

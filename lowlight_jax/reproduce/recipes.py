@@ -115,16 +115,18 @@ def _cnn() -> ConfigDict:
 
 def _mirnet() -> ConfigDict:
     """MIRNet's shape and loss, narrow and shallow enough for a CPU."""
-    c = _adam("mirnet", "supervised", steps=1600, learning_rate=1e-3)
+    c = _adam("mirnet", "supervised", steps=800, learning_rate=1e-3)
+    c.data.crop_px, c.data.batch_size = 64, 4
     c.model.groups, c.model.blocks, c.model.channels = 1, 1, 16
     c.loss.supervised.squared, c.loss.supervised.charbonnier = 0.0, 1.0
-    c.evaluate_every_steps = 400
+    c.evaluate_every_steps = 200
     return c
 
 
 def _inpaint() -> ConfigDict:
     """As configs/inpaint.py."""
     c = _adam("inpaint", "repair", steps=9000, learning_rate=1e-3)
+    c.data.crop_px, c.data.batch_size = 96, 16
     c.loss.repair.squared = 4.0
     c.optimizer.warmup_steps = 200
     c.optimizer.ema_decay = 0.999
@@ -141,8 +143,14 @@ def _adam(model: str, phase: str, *, steps: int, learning_rate: float) -> Config
 
 
 def _fitted(config: ConfigDict, command: ConfigDict) -> ConfigDict:
-    """With the command's data and share of the steps."""
-    config.data = command.data.copy_and_resolve_references()
+    """With the command's data and share of the steps.
+
+    A recipe's own crops and batch stay, unless the command has others than by default.
+    """
+    defaults = command_config().data
+    for key, value in command.data.items():
+        if key not in ("crop_px", "batch_size") or value != defaults[key]:
+            config.data[key] = value
     config.data.validation_images = command.images
     if config.phases.repair.steps:
         config.data.root = ""
