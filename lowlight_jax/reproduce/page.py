@@ -108,9 +108,10 @@ def pictures_section(
     return Section(
         name,
         title,
-        f"Held-out images {names}, evenly spaced, not chosen by result; below each the "
-        f"framed part, where the truth has most contrast. Of networks with several "
-        f"seeds the first. {note}".strip(),
+        f"Results as saved in 8 bits, nothing rescaled by the truth. Images {names} of "
+        "those that no network was trained on, evenly spaced, not chosen by result; "
+        "below each the framed part, where the truth has most contrast. Of networks "
+        f"with several seeds the first. {note}".strip(),
         figure=figures.pictures(rows, width_px=_PICTURE_PX),
     )
 
