@@ -49,8 +49,8 @@ def ghp(
         difference; that is sigma / sqrt(3) for independent noise sigma in each channel.
         0 estimates it in each of the three, as a median: where equalisation raised the
         noise more than elsewhere, some of it stays.
-    Source: as of `denoise`, which is all of the paper; `tone.histogram_equalisation`
-    comes before it.
+    Source: Zuo, Zhang, Song, Zhang, Gao 2014, doi:10.1109/TIP.2014.2316423; histogram
+    equalisation before it.
     """
     _scikit_learn()  # if it is missing, any image tells
     planes = patches.to_planes(tone.histogram_equalisation(image))

@@ -42,8 +42,8 @@ def lssc(
       sigma_u8: of the noise after equalisation, in the mean of the channels and in each
         difference; that is sigma / sqrt(3) for independent noise sigma in each channel.
         0 estimates it in each of the three.
-    Source: as of `denoise`, which is all of the paper; `tone.histogram_equalisation`
-    comes before it.
+    Source: Mairal, Bach, Ponce, Sapiro, Zisserman 2009, doi:10.1109/ICCV.2009.5459452;
+    histogram equalisation before it.
     """
     _scikit_learn_decomposition()  # if it is missing, any image tells
     planes = patches.to_planes(tone.histogram_equalisation(image))

@@ -37,8 +37,8 @@ def svd(
       sigma_u8: of the noise after equalisation, in the mean of the channels and in each
         difference; that is sigma / sqrt(3) for independent noise sigma in each channel.
         0 estimates it in each of the three.
-    Source: as of `denoise`, which is all of the paper; `tone.histogram_equalisation`
-    comes before it.
+    Source: Guo, Zhang, Zhang, Liu 2016, doi:10.1109/TCSVT.2015.2416631; histogram
+    equalisation before it.
     """
     planes = patches.to_planes(tone.histogram_equalisation(image))
     return patches.from_planes(_denoise(planes, sigma_u8))
