@@ -263,10 +263,10 @@ def test_given_weights_that_do_other_things_are_refused():
 
 
 def test_reports_are_not_mixed(tmp_path):
-    command.settle(tmp_path / "out", {"seeds": (0, 1), "images": 3})
-    command.settle(tmp_path / "out", {"seeds": (0, 1), "images": 3})
+    command.settle(tmp_path / "out", {"sides": (0, 1), "images": 3})
+    command.settle(tmp_path / "out", {"sides": (0, 1), "images": 3})
     with pytest.raises(ConfigError, match="images was 3, is 4. Pass the same"):
-        command.settle(tmp_path / "out", {"seeds": (0, 1), "images": 4})
+        command.settle(tmp_path / "out", {"sides": (0, 1), "images": 4})
 
 
 # Figures and the page

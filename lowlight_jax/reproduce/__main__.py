@@ -149,6 +149,7 @@ def reproduce(
     from lowlight_jax.training_data import load_data
 
     recipes.check(command)
+    check_given(paper, given)
     configs = recipes.trainings(paper, command)
     for config in configs.values():
         validate(config)
@@ -156,7 +157,6 @@ def reproduce(
     pairs = load_data(first, damaged=False)[1]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
-    check_given(paper, given)
     measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
     parts = [t.part(measures) for t in trainings if t.workdir]
     if paper == "dual":
@@ -205,7 +205,7 @@ def check_given(paper: str, given: dict[str, str]) -> None:
 
 
 def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
-    """All that the parts depend on."""
+    """All that the parts depend on, but for seeds, of which more may be added."""
     data = command.data.to_dict()
     for key in ("cache_dir", "threads", "memory_gib"):
         del data[key]
@@ -214,7 +214,9 @@ def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
         digest.update(pair.low.tobytes() + pair.high.tobytes())
     return {
         "paper": paper,
-        **{key: value for key, value in command.items() if key != "data"},
+        **{
+            key: value for key, value in command.items() if key not in ("data", "seeds")
+        },
         "data": data,
         "weights": given,
         "images": digest.hexdigest()[:16],
