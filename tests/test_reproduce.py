@@ -262,6 +262,15 @@ def test_given_weights_that_do_other_things_are_refused():
     command.check_given("cnn", {"cnn": "cnn", "inpaint": "inpaint"})
 
 
+def test_a_report_without_images_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "lowlight_jax.training_data.load_data", lambda *a, **k: ((), ())
+    )
+    with pytest.raises(ConfigError, match="no image is kept for validation"):
+        command.reproduce("dual", recipes.command_config(), tmp_path, {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_reports_are_not_mixed(tmp_path):
     command.settle(tmp_path / "out", {"sides": (0, 1), "images": 3})
     command.settle(tmp_path / "out", {"sides": (0, 1), "images": 3})

@@ -174,6 +174,11 @@ def reproduce(
         parts += study.parts() + repairs.parts() + [cnn_paper.table_1_part(study)]
         make_sections = functools.partial(cnn_paper.sections, study, repairs)
         shown = held_out + damaged
+    if not shown:
+        raise ConfigError(
+            "no image is kept for validation, and so there is none to show; set "
+            "--config.data.validation_every"
+        )
     settle(output, _settings(paper, command, given, shown))
     run_parts(parts, output)
     page.write_report(
