@@ -140,7 +140,7 @@ def test_nothing_beyond_the_reach_is_seen(params):
 
 @pytest.mark.parametrize(
     "size, kind",
-    [((700, 500), "uint8"), ((430, 97), "uint8"), ((430, 97), "uint16")],
+    [((700, 500), "uint8"), ((700, 97), "uint8"), ((700, 97), "uint16")],
 )
 @pytest.mark.parametrize("channels", [3, 1])
 def test_tiles_equal_the_whole_image(params, enhancer, size, kind, channels):

@@ -63,15 +63,20 @@ class SceneCurve(nn.Module):
 
 
 class LocalCorrection(nn.Module):
-    """The fine stage: what is to be added to the log gain, from the surroundings."""
+    """The fine stage: what is to be added to the log gain, from the surroundings.
+
+    Light varies slowly: means of 4 by 4 pixels are all that it sees.
+    """
 
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, coarse_pred: Images, coarse_log_gain: Images) -> Images:
         x = jnp.concatenate([coarse_pred, coarse_log_gain], axis=-1)
-        x = nn.relu(Conv(16, stride=2, name="conv_half", dtype=self.dtype)(x))
-        x = nn.relu(Conv(32, stride=2, name="conv_quarter", dtype=self.dtype)(x))
+        b, h, w, c = x.shape
+        x = x.reshape(b, h // 4, 4, w // 4, 4, c).mean((2, 4))
+        x = nn.relu(Conv(32, name="quarter", dtype=self.dtype)(x))
+        x = nn.relu(Conv(32, kernel_px=1, name="mix", dtype=self.dtype)(x))
         x = nn.relu(ConvTransposed(16, name="up_half", dtype=self.dtype)(x))
         x = ConvTransposed(3, kernel_init=_SMALL, name="up_full", dtype=self.dtype)(x)
         return x.astype(jnp.float32)
@@ -135,7 +140,7 @@ class GlobalDenoising(nn.Module):
         coarse_noise = _spread_blocks(blocks.astype(jnp.float32), 4)
         coarse_pred = noisy - coarse_noise
         x = nn.relu(up(24, "up_half")(x)) + half
-        x = jnp.concatenate([x, _gather_blocks(coarse_pred, 2)], axis=-1)
+        x = x + conv(24, "show_half", kernel_px=1)(_gather_blocks(coarse_pred, 2))
         x = nn.relu(conv(24, "merge_half")(x))
         blocks = conv(12, "noise", kernel_px=1, kernel_init=_SMALL)(x)
         noise = coarse_noise + _spread_blocks(blocks.astype(jnp.float32), 2)
@@ -202,7 +207,8 @@ class DualGlobalNetwork(nn.Module):
     def reach_px(self) -> int:
         """How far an output pixel sees of `low`: the overlap that makes tiles exact."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
-        illumination = [half, half, up, up]
+        pooled = [(3, 2, False), (3, 2, False)]  # more than the mean of 4 by 4 sees
+        illumination = [*pooled, full, up, up]
         noise = [half, full, half, full, half, full, up, full, up, full, up]
         return output_pixel_reach(illumination + noise)
 
