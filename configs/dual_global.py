@@ -2,10 +2,11 @@
 
     python -m lowlight_jax.main --config=configs/dual_global.py --config.data.root=DIR
 
-DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. Both
-modules are trained together from the start, by the paper's losses and pixel, detail and
-colour terms. `:variant=` leaves one idea out, for the ablation: no_global (the network
-does not know the scene), no_reverse, no_colour, no_ema, no_augmentation.
+DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. In the
+first minutes the enhancement module learns the exposure alone, then both modules are
+trained together; chosen by validation on scenes not trained on. `:variant=` leaves one
+idea out, for the ablation: no_global (the network does not know the scene), no_reverse,
+no_colour, no_ema, no_augmentation.
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
@@ -32,10 +33,13 @@ VARIANTS = {
 def get_config(arg: str = ""):
     c = base_config()
     c.model = model_config("dual_global")
-    only_phase(c, "joint", steps=8000, learning_rate=2e-3)
+    only_phase(c, "joint", steps=12000, learning_rate=2e-3)
+    c.phases.enhance.steps = 800
+    c.phases.enhance.learning_rate = 5e-3
+    c.data.batch_size = 4
     c.optimizer.name = "adam"
     c.optimizer.warmup_steps = 200
-    c.optimizer.ema_decay = 0.999
+    c.optimizer.ema_decay = 0.995
     # Each MS-SSIM costs as much as the network: that of the last result alone is kept.
     c.loss.enhancement.structural = 0.0
     c.loss.enhancement.colour = 1.0
@@ -48,6 +52,6 @@ def get_config(arg: str = ""):
     c.augment.dark_stops = 0.7
     c.augment.geometry.least_framing = 0.5
     c.log_every_steps = 100
-    c.evaluate_every_steps = 1000
+    c.evaluate_every_steps = 1500
     c.checkpoint_every_steps = 500
     return apply_variant(c, arg, VARIANTS)

@@ -110,8 +110,11 @@ def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, .
     """
     if "high_scene" not in batch:
         return ()
-    sides = {side: batch.get(f"{side}_scene") for side in ("low", "high")}
-    sides = {side: scene for side, scene in sides.items() if scene is not None}
+    sides = {
+        name.removesuffix("_scene"): scene
+        for name, scene in batch.items()
+        if name.endswith("_scene")
+    }
     noiseless = settings.exposure.replace(read_noise_u8=0.0, shot_noise_u8=0.0)
     settings = dataclasses.replace(settings, exposure=noiseless)
     low, _ = _pairs(sides | {"number": batch["number"]}, key, settings)
