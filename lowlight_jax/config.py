@@ -6,6 +6,7 @@ this file, `main` and `train` see the config; everything below takes plain argum
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -61,6 +62,7 @@ def base_config() -> ConfigDict:
     c.augment = ConfigDict()  # the same for both sides of a pair
     c.augment.geometry = _defaults(Geometry)  # data/pipeline.py
     c.augment.colour = _defaults(ColourVariation)  # ops/degrade.py
+    c.augment.dark_stops = 0.0  # >= 0, light of the dark side alone, either way
 
     c.synthetic = _defaults(Exposure)  # ops/degrade.py; of photographs
     c.damage = _defaults(Damage)  # ops/damage.py; of photographs, phase "repair"
@@ -133,22 +135,27 @@ VARIANTS = {
 }
 
 
-def apply_variant(config: ConfigDict, arg: str) -> ConfigDict:
+def apply_variant(
+    config: ConfigDict, arg: str, variants: Mapping[str, Mapping] = VARIANTS
+) -> ConfigDict:
     """Applies `variant=NAME`, the text behind the colon of `--config=FILE:ARG`.
 
-    The variants are those of paper A's ablation, figure 6.
-
+    Args:
+      config: what is changed.
+      arg: the text; empty: the first variant.
+      variants: values by key, of each; by default those of paper A's ablation,
+        figure 6.
     Raises:
-      ConfigError: anything but `variant=` with one of VARIANTS.
+      ConfigError: anything but `variant=` with one of `variants`.
     """
     options = _split(arg)
-    variant = options.pop("variant", "paper")
-    if options or variant not in VARIANTS:
+    variant = options.pop("variant", next(iter(variants)))
+    if options or variant not in variants:
         raise ConfigError(
             f"unknown config argument {arg!r}; expected variant= one of "
-            f"{', '.join(VARIANTS)}"
+            f"{', '.join(variants)}"
         )
-    config.update_from_flattened_dict(VARIANTS[variant])
+    config.update_from_flattened_dict(variants[variant])
     return config
 
 
@@ -188,6 +195,11 @@ def validate(config: ConfigDict) -> None:
         (
             not (c.data.root and c.data.photographs),
             "data.root and data.photographs are both given; expected one of them",
+        ),
+        (
+            c.augment.dark_stops >= 0 and 0 < c.augment.geometry.least_framing <= 1,
+            f"augment.dark_stops is {c.augment.dark_stops}, geometry.least_framing "
+            f"{c.augment.geometry.least_framing}; expected 0 or more, and 0 to 1",
         ),
         (
             not c.early_stopping_patience or c.evaluate_every_steps,

@@ -1,10 +1,11 @@
 """What each training phase minimises: `(params, batch, key) -> (loss, terms)`.
 
 A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
-synthesised here, on the device; "mask" where holes are to be repaired; and "number",
-the place of each crop in the batch of all devices: what is random about a crop depends
-on the step and on that alone. Losses are means over the batch. So neither depends on
-how the batch is split over devices.
+synthesised here, on the device; "mask" where holes are to be repaired; "low_scene" and
+"high_scene", the whole pictures reduced, where the network is to see them; and
+"number", the place of each crop in the batch of all devices: what is random about a
+crop depends on the step and on that alone. Losses are means over the batch. So neither
+depends on how the batch is split over devices.
 Source: paper A, algorithm 1; paper B; SYSTEM sections 5 and 8.
 """
 
@@ -31,6 +32,7 @@ from lowlight_jax.ops.degrade import (
     add_noise,
     underexpose,
     vary_colour,
+    vary_light,
 )
 from lowlight_jax.train_step import Batch, Metrics, Objective, Params
 from lowlight_jax.types import Images, Scalar
@@ -44,6 +46,7 @@ class Settings:
       enhancement, denoising, supervised, repair: weights of the losses.
       exposure: of the synthetic dark side, where there is no real one.
       colour: how the colours of both sides of a pair are varied.
+      dark_stops: the values of the dark side are doubled or halved up to so many times.
       identity_fraction: of the images whose dark side is replaced by the normal one, so
         that a picture that is bright already is left as it is; chosen.
       enhanced_fraction: phase "denoise": of the images whose noisy side is the
@@ -57,6 +60,7 @@ class Settings:
     repair: RepairWeights = RepairWeights()
     exposure: Exposure = Exposure()
     colour: ColourVariation = ColourVariation()
+    dark_stops: float = 0.0
     identity_fraction: float = 0.0
     enhanced_fraction: float = 0.5
     max_noise_u8: float = 40.0
@@ -74,8 +78,8 @@ def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
 
 
 def _unit(images: jax.Array) -> Images:
-    """Float32 in [0, 1] of uint8."""
-    return images.astype(jnp.float32) / 255.0
+    """Float32 in [0, 1] of uint8; what is float already stays."""
+    return images if images.dtype == jnp.float32 else images.astype(jnp.float32) / 255.0
 
 
 def _pairs(batch: Batch, key: jax.Array, settings: Settings):
@@ -89,10 +93,32 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     if settings.colour != ColourVariation():
         keys = _image_keys(jax.random.fold_in(key, 2), batch)
         low, high = (vary_colour(keys, side, settings.colour) for side in (low, high))
+    if settings.dark_stops:
+        keys = _image_keys(jax.random.fold_in(key, 3), batch)
+        low = vary_light(keys, low, settings.dark_stops)
     if settings.identity_fraction:
         keys = _image_keys(key_identity, batch)
         low = _pick(keys, settings.identity_fraction, high, low)
     return low, high
+
+
+def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, ...]:
+    """The scenes of the dark sides, in the batch of a network that sees them.
+
+    They are varied or darkened as their crops are by the same key; but the means that
+    they consist of have no noise, and an uneven light varies over the whole picture.
+    """
+    if "high_scene" not in batch:
+        return ()
+    sides = {
+        name.removesuffix("_scene"): scene
+        for name, scene in batch.items()
+        if name.endswith("_scene")
+    }
+    noiseless = settings.exposure.replace(read_noise_u8=0.0, shot_noise_u8=0.0)
+    settings = dataclasses.replace(settings, exposure=noiseless)
+    low, _ = _pairs(sides | {"number": batch["number"]}, key, settings)
+    return (low,)
 
 
 def enhance_objective(
@@ -100,7 +126,8 @@ def enhance_objective(
 ) -> tuple[Scalar, Metrics]:
     """Phase 1: the enhancement module on low/normal pairs, formula 5."""
     low, high = _pairs(batch, key, settings)
-    enhanced = model.apply({"params": params}, low, method="enhance")
+    scenes = _scenes(batch, key, settings)
+    enhanced = model.apply({"params": params}, low, *scenes, method="enhance")
     return enhancement_loss(enhanced, low, high, settings.enhancement)
 
 
@@ -110,13 +137,15 @@ def denoise_objective(
     """Phase 2: the denoising module on noisy/clean images, formula 6."""
     key_pairs, key_noise, key_pick = jax.random.split(key, 3)
     low, high = _pairs(batch, key_pairs, settings)
-    enhanced = model.apply({"params": params}, low, method="enhance").pred
+    scenes = _scenes(batch, key_pairs, settings)
+    enhanced = model.apply({"params": params}, low, *scenes, method="enhance")
     noisy = add_noise(_image_keys(key_noise, batch), high, settings.max_noise_u8)
     keys = _image_keys(key_pick, batch)
-    noisy = _pick(keys, settings.enhanced_fraction, enhanced, noisy)
-    noisy = jax.lax.stop_gradient(noisy)  # the enhancement module stays as it is
-    denoised = model.apply({"params": params}, noisy, method="denoise")
-    return denoising_loss(denoised, noisy, high, settings.denoising)
+    noisy = _pick(keys, settings.enhanced_fraction, enhanced.pred, noisy)
+    # The enhancement module stays as it is.
+    given = jax.lax.stop_gradient((noisy, enhanced.illumination))
+    denoised = model.apply({"params": params}, *given, method="denoise")
+    return denoising_loss(denoised, given[0], high, settings.denoising)
 
 
 def joint_objective(
@@ -124,7 +153,7 @@ def joint_objective(
 ) -> tuple[Scalar, Metrics]:
     """Phase 3, chosen: both modules together; 0 steps where the paper is followed."""
     low, high = _pairs(batch, key, settings)
-    output = model.apply({"params": params}, low)
+    output = model.apply({"params": params}, low, *_scenes(batch, key, settings))
     return joint_loss(output, low, high, settings.enhancement, settings.denoising)
 
 
@@ -133,7 +162,7 @@ def supervised_objective(
 ) -> tuple[Scalar, Metrics]:
     """Any network that brightens, on low/normal pairs; paper B, tasks 1 and 2."""
     low, high = _pairs(batch, key, settings)
-    pred = model.apply({"params": params}, low).pred
+    pred = model.apply({"params": params}, low, *_scenes(batch, key, settings)).pred
     return supervised_loss(pred, high, settings.supervised)
 
 

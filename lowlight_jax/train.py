@@ -56,6 +56,7 @@ def make_settings(config: ConfigDict) -> Settings:
         repair=RepairWeights(**config.loss.repair),
         exposure=Exposure(**config.synthetic),
         colour=ColourVariation(**config.augment.colour),
+        dark_stops=config.augment.dark_stops,
         identity_fraction=config.identity_fraction,
         enhanced_fraction=config.enhanced_fraction,
         max_noise_u8=config.max_noise_u8,
@@ -135,7 +136,9 @@ def train(
     workdir = Path(workdir)
     _check_writable(workdir)
     network = make_model(**config.model)
-    scenes, pairs = load_data(config, damaged="repair" in network.phases)
+    scenes, pairs = load_data(
+        config, damaged="repair" in network.phases, with_scenes=network.sees_scene
+    )
     phases = plan_phases(config)
 
     params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))

@@ -1,7 +1,7 @@
 """What a training reads, from its config: scenes to crop from, pairs to score on."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,16 +12,18 @@ from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.data.pipeline import Views
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import Exposure
+from lowlight_jax.ops.scene import reduce_scene
 
 
 def load_data(
-    config: ConfigDict, *, damaged: bool
+    config: ConfigDict, *, damaged: bool, with_scenes: bool
 ) -> tuple[Sequence[Views], Sequence[Pair]]:
     """Training scenes (views by name) and the pairs held out of training.
 
     Args:
       config: see `lowlight_jax.config`.
       damaged: whether held-out photographs get holes; else they are darkened.
+      with_scenes: whether views of the whole pictures, reduced, are wanted too.
     Raises:
       PairsError: the folder is not what it should be; all problems are listed.
     """
@@ -40,7 +42,8 @@ def load_data(
         held_out = load("validation") if data.validation_every else ()
         held_out = evenly_spaced(held_out, data.validation_images)
         _report(f"{data.root}: {len(training)} pairs", len(held_out))
-        return _PairViews(training), held_out
+        views = _PairViews(training)
+        return (_WithScenes(views) if with_scenes else views), held_out
     if data.photographs:
         parts = photographs.load_photographs(
             data.photographs,
@@ -58,7 +61,9 @@ def load_data(
         held_out = photographs.damaged_pairs(apart, Damage(**config.damage))
     else:
         held_out = photographs.darkened_pairs(apart, Exposure(**config.synthetic))
-    return _PhotographViews(training), evenly_spaced(held_out, data.validation_images)
+    held_out = evenly_spaced(held_out, data.validation_images)
+    views = _PhotographViews(training)
+    return (_WithScenes(views) if with_scenes else views), held_out
 
 
 def evenly_spaced(items: Sequence, count: int) -> Sequence:
@@ -99,3 +104,21 @@ class _PhotographViews(Sequence[Views]):
 
     def __getitem__(self, index: int) -> Views:
         return {"high": self._photographs[self._names[index]]}
+
+
+class _WithScenes(Sequence[Views]):
+    """Views and, beside each, the whole of it reduced, which is kept."""
+
+    def __init__(self, scenes: Sequence[Views]):
+        self._scenes = scenes
+        self._reduced = lru_cache(maxsize=4096)(self._reduce)  # 12 KiB each
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def __getitem__(self, index: int) -> Views:
+        return self._scenes[index] | self._reduced(index)
+
+    def _reduce(self, index: int) -> Views:
+        views = self._scenes[index].items()
+        return {f"{name}_scene": reduce_scene(image) for name, image in views}

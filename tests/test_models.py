@@ -9,7 +9,13 @@ from lowlight_jax.models import MODELS, example_inputs, make_model
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.summary import layer_rows
 
-PARAMETERS = {"dual": 93_705, "cnn": 48_003, "inpaint": 921_395, "mirnet": 31_844_449}
+PARAMETERS = {
+    "dual": 93_705,
+    "dual_global": 91_521,
+    "cnn": 48_003,
+    "inpaint": 921_395,
+    "mirnet": 31_844_449,
+}
 
 
 @pytest.fixture(scope="module")

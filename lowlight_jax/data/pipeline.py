@@ -16,8 +16,11 @@ import numpy as np
 
 from lowlight_jax.ops.damage import Damage, random_holes
 from lowlight_jax.ops.padding import reflected_window
+from lowlight_jax.ops.scene import SCENE_PX
 
-Views = dict[str, np.ndarray]  # uint8 `[h, w, 3]` of one scene, all of the same size
+# uint8 `[h, w, 3]` of one scene, all of the same size; and, by names that end in
+# "_scene", `reduce_scene` of them, float32 `[32, 32, 3]`.
+Views = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +33,22 @@ class Geometry:
       rotate_degrees: turned by up to this angle either way; pixels are interpolated.
       translate_px: moved by up to this either way, also beyond the image's border,
         which is reflected there.
+      least_framing: the reduced pictures are framed anew: a part of them, of at least
+        this fraction of their height and width, stands for the whole.
     """
 
     flips: bool = True
     quarter_turns: bool = True
     rotate_degrees: float = 0.0
     translate_px: int = 0
+    least_framing: float = 1.0
 
 
 class RandomCrop(grain.transforms.RandomMap):
     """The same random crop, moved in the same way, of all views of a scene.
 
-    Images smaller than the crop are reflected at their borders.
+    Images smaller than the crop are reflected at their borders. Reduced pictures are
+    not cut, only framed anew.
     """
 
     def __init__(self, crop_px: int, geometry: Geometry = Geometry()):
@@ -68,7 +75,21 @@ class RandomCrop(grain.transforms.RandomMap):
             mirrored = flip and geometry.flips
             return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
 
-        return {name: crop(image) for name, image in views.items()}
+        whole = {name for name in views if name.endswith("_scene")}
+        crops = {name: crop(views[name]) for name in views if name not in whole}
+        if whole:
+            rows, columns = (
+                _framed(rng, geometry.least_framing) for _ in ("height", "width")
+            )
+            crops |= {name: views[name][rows][:, columns] for name in whole}
+        return crops
+
+
+def _framed(rng: np.random.Generator, least: float) -> np.ndarray:
+    """Where the rows or columns of a reduced picture come from: a part, stretched."""
+    size = rng.integers(round(least * SCENE_PX), SCENE_PX + 1)
+    start = rng.integers(SCENE_PX - size + 1)
+    return start + np.arange(SCENE_PX) * size // SCENE_PX
 
 
 def _rotated_window(
@@ -142,6 +163,8 @@ def make_batches(
     threads: int = 2,
 ) -> Iterator[Views]:
     """Endless batches: uint8 crops `[b, crop_px, crop_px, 3]` by view, and "number".
+
+    Reduced whole pictures among the views are `[b, 32, 32, 3]`, those of the crops.
 
     All hosts go through the scenes together, epoch by epoch, in one shuffled order: a
     host cuts every `host_count`-th crop of it, and so neither shares a crop with

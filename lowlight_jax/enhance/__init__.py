@@ -10,6 +10,7 @@ import numpy as np
 
 from lowlight_jax.enhance.tiles import Tile, overlap_px, plan_tiles
 from lowlight_jax.ops.padding import reflected_window
+from lowlight_jax.ops.scene import reduce_scene
 
 _WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
 
@@ -29,6 +30,8 @@ def darkness(image: np.ndarray) -> float:
 
 class Enhancer:
     """Weights loaded once, compiled once for each tile shape and kind of pixel.
+
+    What a network sees of the whole scene is computed once and shared by all tiles.
 
     Args:
       model: name of weights that ship with the package.
@@ -64,6 +67,7 @@ class Enhancer:
                 "lowlight_jax.repair, or --model inpaint"
             )
         self._params = params
+        self._sees_scene = network.sees_scene
         self._reach_px = network.reach_px
         self._overlap = overlap_px(network) if self._reach_px else _WHOLE_OVERLAP_PX
         self.can_denoise = hasattr(network, "denoise")
@@ -101,8 +105,12 @@ class Enhancer:
         if not image.size:
             return image.copy()
         strength *= darkness(image)
+        scene = (reduce_scene(image)[None],) if self._sees_scene else ()
         results = (
-            (tile, self._run(self._params, window, strength, denoise, denoise > 0))
+            (
+                tile,
+                self._run(self._params, window, scene, strength, denoise, denoise > 0),
+            )
             for tile, window in self._windows(image)
         )
         if self._reach_px is None:
@@ -169,20 +177,23 @@ def _compiled(network):
     from lowlight_jax.compile import cpu_compiler_options
 
     @functools.partial(
-        jax.jit, static_argnums=4, compiler_options=cpu_compiler_options()
+        jax.jit, static_argnums=5, compiler_options=cpu_compiler_options()
     )
-    def run(params, window, strength, denoise, is_denoised):
+    def run(params, window, scene, strength, denoise, is_denoised):
         integer = jnp.issubdtype(window.dtype, jnp.integer)
         full = jnp.iinfo(window.dtype).max if integer else 1
         given = window[None].astype(jnp.float32) / full
         low = jnp.broadcast_to(given, (*given.shape[:-1], 3))
         if hasattr(network, "denoise"):
-            pred = network.apply({"params": params}, low, method="enhance").pred
+            enhanced = network.apply({"params": params}, low, *scene, method="enhance")
+            pred = enhanced.pred
             if is_denoised:
-                noise = network.apply({"params": params}, pred, method="denoise").noise
-                pred = pred - denoise * noise
+                denoised = network.apply(
+                    {"params": params}, pred, enhanced.illumination, method="denoise"
+                )
+                pred = pred - denoise * denoised.noise
         else:
-            pred = network.apply({"params": params}, low).pred
+            pred = network.apply({"params": params}, low, *scene).pred
         if given.shape[-1] == 1:
             pred = pred.mean(-1, keepdims=True)
         # Clip, then mix, then round: nothing wraps, and strength 0 is the image itself.

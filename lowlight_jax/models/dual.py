@@ -189,6 +189,7 @@ class DualNetwork(nn.Module):
 
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
+    sees_scene = False
 
     def __post_init__(self):
         if self.fine_layers not in (4, 5, 0):
@@ -214,8 +215,8 @@ class DualNetwork(nn.Module):
         _check_size(low)
         return self.enhancement(low)
 
-    def denoise(self, noisy: Images) -> Denoised:
-        """The denoising module alone."""
+    def denoise(self, noisy: Images, illumination: Images | None = None) -> Denoised:
+        """The denoising module alone; `illumination` is for its relatives."""
         _check_size(noisy)
         return self.denoising(noisy)
 

@@ -100,6 +100,14 @@ def _add_noise(key: jax.Array, image: jax.Array, max_sigma_u8: float) -> jax.Arr
     return image + sigma * mixed / jnp.sqrt((1 - grain) ** 2 + grain**2)
 
 
+def vary_light(keys: jax.Array, images: Images, stops: float) -> Images:
+    """Values times 2 ** u of each image, clipped; u uniform in [-stops, stops]."""
+    exponent = jax.vmap(
+        lambda key: jax.random.uniform(key, (1, 1, 1), minval=-stops, maxval=stops)
+    )(keys)
+    return jnp.clip(images * 2.0**exponent, 0.0, 1.0)
+
+
 @struct.dataclass
 class ColourVariation:
     """Augmentation of colours, drawn uniformly for each image.

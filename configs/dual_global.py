@@ -1,0 +1,57 @@
+"""The weights `dual_global`: the dual network that knows the scene, on LOL-v1.
+
+    python -m lowlight_jax.main --config=configs/dual_global.py --config.data.root=DIR
+
+DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. In the
+first minutes the enhancement module learns the exposure alone, then both modules are
+trained together; chosen by validation on scenes not trained on. `:variant=` leaves one
+idea out, for the ablation: no_global (the network does not know the scene), no_reverse,
+no_colour, no_ema, no_augmentation.
+
+As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
+
+    --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
+    --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000
+"""
+
+from lowlight_jax.config import apply_variant, base_config, model_config, only_phase
+
+VARIANTS = {
+    "full": {},
+    "no_global": {"model.uses_scene": False},
+    "no_reverse": {"loss.enhancement.reverse": 0.0},
+    "no_colour": {"loss.enhancement.colour": 0.0, "loss.denoising.colour": 0.0},
+    "no_ema": {"optimizer.ema_decay": 0.0},
+    "no_augmentation": {
+        "augment.colour.gain": 0.0,
+        "augment.dark_stops": 0.0,
+        "augment.geometry.least_framing": 1.0,
+    },
+}
+
+
+def get_config(arg: str = ""):
+    c = base_config()
+    c.model = model_config("dual_global")
+    only_phase(c, "joint", steps=12000, learning_rate=2e-3)
+    c.phases.enhance.steps = 800
+    c.phases.enhance.learning_rate = 5e-3
+    c.data.batch_size = 4
+    c.optimizer.name = "adam"
+    c.optimizer.warmup_steps = 200
+    c.optimizer.ema_decay = 0.995
+    # Each MS-SSIM costs as much as the network: that of the last result alone is kept.
+    c.loss.enhancement.structural = 0.0
+    c.loss.enhancement.colour = 1.0
+    c.loss.denoising.reverse = 0.0
+    c.loss.denoising.detail = 1.0
+    c.loss.denoising.pixel = 2.0
+    c.loss.denoising.colour = 1.0
+    c.loss.denoising.coarse = 0.0
+    c.augment.colour.gain = 0.1
+    c.augment.dark_stops = 0.7
+    c.augment.geometry.least_framing = 0.5
+    c.log_every_steps = 100
+    c.evaluate_every_steps = 1500
+    c.checkpoint_every_steps = 500
+    return apply_variant(c, arg, VARIANTS)

@@ -1,0 +1,31 @@
+"""The whole picture, reduced: what a network is told of the scene beside its window.
+
+Exposure belongs to the scene. A network that is given one window at a time (a crop in
+training, a tile in `enhance`) gets the same reduced picture with every window of it.
+"""
+
+import numpy as np
+
+SCENE_PX = 32  # side of the reduced picture; chosen
+
+
+def reduce_scene(image: np.ndarray) -> np.ndarray:
+    """Means over a grid of 32 by 32 boxes, whatever the picture's shape.
+
+    Boxes begin at whole pixels; where the picture has fewer than 32 of them along an
+    axis, pixels repeat.
+
+    Args:
+      image: `[h, w, c]`, c = 3 or 1 (gray), sRGB: unsigned integers of full range, or
+        floating point in [0, 1].
+    Returns:
+      `[32, 32, 3]` float32 in [0, 1].
+    """
+    full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
+    for axis in (0, 1):
+        size = image.shape[axis]
+        starts = np.arange(SCENE_PX) * size // SCENE_PX
+        counts = np.maximum(np.diff(starts, append=size), 1)
+        sums = np.add.reduceat(image, starts, axis=axis, dtype=np.float64)
+        image = sums / np.expand_dims(counts, (2, 1 - axis))
+    return np.broadcast_to(image / full, (SCENE_PX, SCENE_PX, 3)).astype(np.float32)

@@ -1,0 +1,293 @@
+"""The network that knows the scene: told the right one, everywhere, exactly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lowlight_jax import weights
+from lowlight_jax.data.pipeline import Geometry, make_batches
+from lowlight_jax.enhance import Enhancer, _compiled
+from lowlight_jax.enhance.tiles import TILE_SHAPES, choose_tile_shape, overlap_px
+from lowlight_jax.models.dual_global import DualGlobalNetwork
+from lowlight_jax.objectives import Settings, _pairs, _scenes, make_objective
+from lowlight_jax.ops.degrade import ColourVariation
+from lowlight_jax.ops.padding import reflected_window
+from lowlight_jax.ops.scene import SCENE_PX, reduce_scene
+from lowlight_jax.training_data import _PairViews, _WithScenes
+
+NETWORK = DualGlobalNetwork()
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    inputs = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, SCENE_PX, SCENE_PX, 3))
+    return NETWORK.init(jax.random.key(0), *inputs)["params"]
+
+
+@pytest.fixture(scope="module")
+def params(untrained):
+    """Random, and with layers that start small doing something."""
+    leaves, tree = jax.tree.flatten(untrained)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [
+        x + 0.02 * jax.random.normal(k, x.shape)
+        for x, k in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(tree, moved)
+
+
+@pytest.fixture(scope="module")
+def enhancer(params):
+    return Enhancer.from_params(NETWORK, params)
+
+
+def photograph(h, w, c=3, seed=0):
+    """Dark, and brighter to the right: windows of it are not like the whole."""
+    noise = np.random.default_rng(seed).integers(0, 30, (h, w, c))
+    return np.uint8(noise + np.linspace(0, 60, w)[:, None])
+
+
+@pytest.mark.parametrize("h, w", [(64, 96), (32, 32)])
+def test_a_scene_is_means_of_boxes(h, w):
+    image = photograph(h, w)
+    boxes = image.reshape(32, h // 32, 32, w // 32, 3).mean((1, 3)) / 255
+    np.testing.assert_allclose(reduce_scene(image), boxes, rtol=1e-6)
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (5, 700), (33, 31), (401, 299)])
+def test_any_picture_has_a_scene_that_is_like_it(h, w):
+    image = photograph(h, w)
+    scene = reduce_scene(image)
+    assert scene.shape == (SCENE_PX, SCENE_PX, 3) and scene.dtype == np.float32
+    np.testing.assert_allclose(scene.mean(), image.mean() / 255, rtol=0.03)
+    values = np.rint(scene * 255 * 1e3) / 1e3
+    assert values.min() >= image.min() and values.max() <= image.max()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+def test_a_scene_does_not_depend_on_the_kind_of_pixel(dtype):
+    image = photograph(50, 70)
+    other = image.astype(dtype) * 257 if dtype == np.uint16 else dtype(image / 255)
+    np.testing.assert_allclose(reduce_scene(other), reduce_scene(image), atol=1e-6)
+
+
+def test_a_gray_scene_has_three_equal_channels():
+    gray = photograph(50, 70, 1)
+    expected = reduce_scene(gray.repeat(3, axis=-1))
+    np.testing.assert_array_equal(reduce_scene(gray), expected)
+
+
+def test_fewer_than_100_000_parameters(params):
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) < 100_000
+
+
+def test_the_image_model_holds(params):
+    """low = enhanced * illumination, noisy = clean + noise, in both stages."""
+    low = photograph(32, 40)[None] / np.float32(255)
+    out = NETWORK.apply({"params": params}, low, reduce_scene(low[0])[None])
+    enhanced, denoised = out.enhanced, out.denoised
+    for pred, illumination in (
+        (enhanced.pred, enhanced.illumination),
+        (enhanced.coarse_pred, enhanced.coarse_illumination),
+    ):
+        np.testing.assert_allclose(pred * illumination, low, atol=1e-6)
+        assert 1 / 32 < illumination.min() and illumination.max() < 1
+    for pred, noise in (
+        (denoised.pred, denoised.noise),
+        (denoised.coarse_pred, denoised.coarse_noise),
+    ):
+        np.testing.assert_allclose(pred + noise, enhanced.pred, atol=1e-6)
+    np.testing.assert_array_equal(out.pred, denoised.pred)
+
+
+def test_an_untrained_network_brings_every_scene_to_one_brightness(untrained):
+    variables = {"params": untrained}
+    for darkness in (1, 2, 4):
+        low = photograph(64, 64)[None] / np.float32(255 * darkness)
+        scene = reduce_scene(low[0])[None]
+        coarse = NETWORK.apply(variables, low, scene, method="enhance").coarse_pred
+        assert 0.3 < np.median(coarse) < 0.5
+
+
+def test_the_scene_decides_unless_it_is_not_used(params):
+    low = jnp.full((1, 16, 16, 3), 0.1)
+    dark, bright = (jnp.full((1, SCENE_PX, SCENE_PX, 3), v) for v in (0.05, 0.3))
+    for network, differs in ((NETWORK, True), (NETWORK.copy(uses_scene=False), False)):
+        a, b = (network.apply({"params": params}, low, s).pred for s in (dark, bright))
+        assert (float(jnp.abs(a - b).max()) > 0.05) == differs
+
+
+def test_a_scene_of_another_shape_is_refused(params):
+    low = jnp.zeros((2, 16, 16, 3))
+    with pytest.raises(ValueError, match=r"have the shape \(1, 32, 32, 3\); expected"):
+        NETWORK.apply({"params": params}, low, jnp.zeros((1, 32, 32, 3)))
+
+
+def test_nothing_beyond_the_reach_is_seen(params):
+    image = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 160, 160, 3)), "f4")
+    scene = jnp.full((1, SCENE_PX, SCENE_PX, 3), 0.3)
+
+    def probe(image):  # a block in phase with the stride
+        pred = NETWORK.apply({"params": params}, image, scene).pred
+        return pred[0, 80:88, 80:88].sum()
+
+    seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
+    rows = np.flatnonzero(seen.any(1))
+    reach = max(80 - rows.min(), rows.max() - 87)
+    assert NETWORK.reach_px - 6 < reach <= NETWORK.reach_px
+
+
+@pytest.mark.parametrize(
+    "size, kind",
+    [((700, 500), "uint8"), ((700, 97), "uint8"), ((700, 97), "uint16")],
+)
+@pytest.mark.parametrize("channels", [3, 1])
+def test_tiles_equal_the_whole_image(params, enhancer, size, kind, channels):
+    """All of them are told the scene of the whole picture."""
+    image = photograph(*size, channels)
+    full = np.iinfo(kind).max
+    image = image.astype(kind) * (full // 255)
+    border = overlap_px(NETWORK)
+    height, width = (-(-side // 8) * 8 + 2 * border for side in size)
+    whole = reflected_window(image, -border, -border, height, width)
+    whole = np.broadcast_to(np.float32(whole) / full, (height, width, 3))
+    scene = reduce_scene(image)[None]
+    pred = NETWORK.apply({"params": params}, whole[None], scene).pred[0]
+    pred = pred[border : border + size[0], border : border + size[1]]
+    if channels == 1:
+        pred = pred.mean(-1, keepdims=True)
+    expected = np.rint(np.clip(pred, 0, 1) * full)
+    assert choose_tile_shape(*size, border) < size, "one tile alone proves nothing"
+    np.testing.assert_allclose(enhancer(image), expected, atol=full * 2e-5 + 1)
+    assert (enhancer(image) != image).mean() > 0.9
+
+
+def test_many_sizes_compile_a_handful_of_times(params):
+    network = DualGlobalNetwork(max_gain=31.0)  # not compiled by any other test
+    enhancer = Enhancer.from_params(network, params)
+    for h, w in np.random.default_rng(0).integers(1, 300, (20, 2)):
+        assert enhancer(np.zeros((h, w, 3), np.uint8)).shape == (h, w, 3)
+    assert 1 <= _compiled(network)._cache_size() <= len(TILE_SHAPES)
+
+
+def test_without_denoising_it_is_the_enhancement_module(params, enhancer):
+    image = photograph(48, 48)
+    window = reflected_window(image, -24, -24, 96, 96)[None] / np.float32(255)
+    pred = NETWORK.apply(
+        {"params": params}, window, reduce_scene(image)[None], method="enhance"
+    ).pred[0, 24:72, 24:72]
+    expected = np.rint(np.clip(pred, 0, 1) * 255)
+    np.testing.assert_allclose(enhancer(image, denoise=0), expected, atol=1)
+    assert (enhancer(image) != enhancer(image, denoise=0)).any()
+
+
+class Pair:
+    def __init__(self, seed):
+        self.high = photograph(40, 50, seed=seed) * 2 + np.uint8(seed)
+        self.low = self.high // 4
+
+
+def take(count, *, least_framing=1.0, **arguments):
+    scenes = _WithScenes(_PairViews([Pair(seed) for seed in range(6)]))
+    batches = make_batches(
+        scenes,
+        seed=0,
+        crop_px=24,
+        batch_size=4,
+        geometry=Geometry(least_framing=least_framing),
+        **arguments,
+    )
+    return [next(batches) for _ in range(count)]
+
+
+def test_crops_come_with_the_scene_of_their_own_picture():
+    reduced = [reduce_scene(Pair(seed).low) for seed in range(6)]
+    for batch in take(6):
+        assert batch["low_scene"].shape == (4, SCENE_PX, SCENE_PX, 3)
+        for crop, scene in zip(batch["high"], batch["low_scene"], strict=True):
+            (seed,) = (i for i in range(6) if (scene == reduced[i]).all())
+            columns = Pair(seed).high.reshape(-1, 3)
+            assert {*map(tuple, crop.reshape(-1, 3))} <= {*map(tuple, columns)}
+
+
+def test_scenes_are_framed_anew_both_sides_alike():
+    wholes, framed = take(4), take(4, least_framing=0.5)
+    for whole, part in zip(wholes, framed, strict=True):
+        np.testing.assert_array_equal(whole["low"], part["low"])
+        for side in ("low", "high"):
+            assert (whole[f"{side}_scene"] != part[f"{side}_scene"]).any()
+        # Four times brighter, before rounding down.
+        ratio = (part["high_scene"] - 4 * part["low_scene"]) * 255
+        assert 0 <= ratio.min() + 1e-3 and ratio.max() < 3 + 1e-3
+
+
+def test_scenes_repeat_and_are_shared_by_hosts_as_crops_are():
+    options = {"least_framing": 0.5}
+    whole, later = take(5, **options), take(2, first_batch=3, **options)
+    for a, b in zip(whole[3:], later, strict=True):
+        np.testing.assert_array_equal(a["low_scene"], b["low_scene"])
+    shares = [take(5, host_index=i, host_count=2, **options) for i in range(2)]
+    for a, *parts in zip(whole, *shares, strict=True):
+        numbers = np.concatenate([part["number"] for part in parts])
+        scenes = np.concatenate([part["low_scene"] for part in parts])
+        np.testing.assert_array_equal(scenes[np.argsort(numbers)], a["low_scene"])
+
+
+@pytest.mark.parametrize("sides", [("low", "high"), ("high",)])
+def test_a_scene_is_varied_as_its_crop(sides):
+    """Pictures of one colour: whatever happens to the crop happens to its scene."""
+    values = np.random.default_rng(0).integers(100, 200, (16, 1, 1, 3), np.uint8)
+    flat = {"low": values // 4, "high": values}
+    batch = {side: flat[side].repeat(24, 1).repeat(24, 2) for side in sides}
+    batch |= {
+        f"{side}_scene": np.float32(flat[side].repeat(32, 1).repeat(32, 2) / 255)
+        for side in sides
+    }
+    batch = jax.tree.map(jnp.asarray, batch | {"number": np.arange(16)})
+    settings = Settings(
+        colour=ColourVariation(gain=0.2), dark_stops=0.5, identity_fraction=0.3
+    )
+    key = jax.random.key(4)
+    low, high = _pairs(batch, key, settings)
+    (scene,) = _scenes(batch, key, settings)
+    by_crop, by_scene = low.mean((1, 2)), scene.mean((1, 2))
+    # The synthetic side has noise in the crop, and 8 bits.
+    tolerance = 1e-5 if "low" in sides else 0.012
+    np.testing.assert_allclose(by_scene, by_crop, atol=tolerance)
+    is_identity = np.abs(low - high).max((1, 2, 3)) == 0
+    assert 0 < is_identity.sum() < 16
+
+
+@pytest.mark.parametrize(
+    "phase, trained",
+    [
+        ("enhance", {"enhancement"}),
+        ("denoise", {"denoising"}),
+        ("joint", {"enhancement", "denoising"}),
+    ],
+)
+def test_a_step_gives_every_parameter_of_its_modules_a_gradient(params, phase, trained):
+    batch = take(1)[0]
+    objective = make_objective(phase, model=NETWORK, settings=Settings())
+    grads, terms = jax.jit(jax.grad(objective, has_aux=True))(
+        params, batch, jax.random.key(0)
+    )
+    for path, leaf in jax.tree.leaves_with_path(grads):
+        assert np.isfinite(leaf).all(), path
+        assert bool(jnp.abs(leaf).max() > 0) == (path[0].key in trained), path
+    assert all(np.isfinite(term) for term in terms.values())
+
+
+def test_weights_go_through_a_file(tmp_path, params):
+    path = tmp_path / "w.safetensors"
+    model = {"name": "dual_global", "uses_scene": False, "max_gain": 20.0}
+    weights.save_weights(path, params, model=model, about={})
+    network, loaded = weights.load_weights(path)
+    assert network == DualGlobalNetwork(uses_scene=False, max_gain=20.0)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+    image = photograph(30, 40)
+    np.testing.assert_array_equal(
+        Enhancer(checkpoint=str(path))(image),
+        Enhancer.from_params(network, params)(image),
+    )
