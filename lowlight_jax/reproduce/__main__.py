@@ -231,12 +231,17 @@ def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
 def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     """What the report was made with, in words."""
     from lowlight_jax import weights
+    from lowlight_jax.objectives import OBJECTIVES
     from lowlight_jax.reproduce import parts
 
     folders = [command.data.root, command.data.photographs]
     names = [Path(folder).name for folder in folders if folder]
     steps = {
-        t.name: " + ".join(str(p.steps) for p in t.config.phases.values() if p.steps)
+        t.name: " + ".join(
+            f"{t.config.phases[phase].steps} {phase}"
+            for phase in OBJECTIVES  # in their order, which a config does not keep
+            if t.config.phases[phase].steps
+        )
         for t in trainings
         if t.config
     }
@@ -249,7 +254,7 @@ def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     hours = parts.hours(output)
     facts = {
         "Data": ", ".join(names) or "the photographs that come with scikit-image",
-        "Trainings": "; ".join(f"{n}: {s} steps" for n, s in steps.items()) or "none",
+        "Steps": "; ".join(f"{n}: {s}" for n, s in steps.items()) or "none",
         "Seeds": ", ".join(map(str, command.seeds)) if steps else "none",
         "Hours": "; ".join(f"{k}: {v:.2f}" for k, v in hours.items()),
         "Machine": provenance.machine(),

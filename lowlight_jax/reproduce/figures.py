@@ -128,7 +128,7 @@ def stages(table: Mapping[str, Scores], measure: str) -> bytes:
     axes = figure.subplots()
     axes.plot(values, color="0.75", linewidth=0.7)
     axes.plot(np.nanmean(values, 1), color=_OURS, marker="o", linewidth=2.5)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
     axes.set_ylabel(label(measure).rsplit(" ", 1)[0])
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="0.92")
