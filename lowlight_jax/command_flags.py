@@ -13,11 +13,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     in all their files' names.
     """
     try:
-        return flags.FLAGS(argv)
+        arguments = flags.FLAGS(argv)
+        _ = flags.FLAGS.config.is_locked  # tells only now that its file is not there
+        return arguments
     except AttributeError as error:  # of ml_collections, for a key that is not there
         key = str(error).strip("\"'")
         reason = f"the config has no key {key!r}; lowlight_jax/config.py lists all"
-    except (flags.Error, FileNotFoundError) as error:
+    except (flags.Error, ValueError, OSError) as error:
         # A config file's own error comes last, behind where it was looked for.
         reason = str(error).strip().splitlines()[-1].strip()
     print(f"error: {reason} (--helpshort shows the flags)", file=sys.stderr)

@@ -167,7 +167,10 @@ def test_photographs_of_a_folder_are_split_and_read(tmp_path, capsys):
         ({"damage.min_coverage": 0.5}, "damage.min_coverage and max_coverage"),
         ({"damage.discs": -1.0}, "expected 0 or more each"),
         ({"damage.max_size_px": 1}, "sizes in pixels"),
-        ({"model.name": "unet"}, "no model 'unet'; expected one of dual, cnn"),
+        (
+            {"model.name": "unet"},
+            "no model 'unet'; expected one of dual, dual_global, cnn",
+        ),
     ],
 )
 def test_what_cannot_work_is_said(settings, message):
