@@ -1,4 +1,4 @@
-"""The weights `dual_global`: the dual network that knows the scene, on LOL-v1.
+"""The dual network that knows the scene, `dual_global`, on LOL-v1.
 
     python -m lowlight_jax.main --config=configs/dual_global.py --config.data.root=DIR
 
@@ -33,7 +33,7 @@ VARIANTS = {
 def get_config(arg: str = ""):
     c = base_config()
     c.model = model_config("dual_global")
-    only_phase(c, "joint", steps=12000, learning_rate=2e-3)
+    only_phase(c, "joint", steps=6000, learning_rate=2e-3)
     c.phases.enhance.steps = 800
     c.phases.enhance.learning_rate = 5e-3
     c.data.batch_size = 4
