@@ -234,7 +234,7 @@ def test_quick_leaves_what_the_user_has_set():
     c = recipes.command_config()
     c.images, c.data.batch_size = 5, 2
     recipes.make_quick(c)
-    assert (c.images, c.data.batch_size, c.data.crop_px, c.steps) == (5, 2, 64, 0.1)
+    assert (c.images, c.data.batch_size, c.data.crop_px, c.steps) == (5, 2, 64, 0.05)
 
 
 def test_given_weights_stand_in_for_every_seed(tmp_path):

@@ -61,8 +61,8 @@ def make_quick(c: ConfigDict) -> None:
     quick = {
         "data.crop_px": 64,
         "data.batch_size": 4,
-        "steps": 0.1,
-        "images": 3,
+        "steps": 0.05,
+        "images": 2,
         "side_px": 240,
     }
     for key, value in quick.items():
