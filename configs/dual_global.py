@@ -33,13 +33,13 @@ VARIANTS = {
 def get_config(arg: str = ""):
     c = base_config()
     c.model = model_config("dual_global")
-    only_phase(c, "joint", steps=6000, learning_rate=2e-3)
-    c.phases.enhance.steps = 800
+    only_phase(c, "joint", steps=3000, learning_rate=4e-3)
+    c.phases.enhance.steps = 500
     c.phases.enhance.learning_rate = 5e-3
     c.data.batch_size = 4
     c.optimizer.name = "adam"
     c.optimizer.warmup_steps = 200
-    c.optimizer.ema_decay = 0.995
+    c.optimizer.ema_decay = 0.998
     # Each MS-SSIM costs as much as the network: that of the last result alone is kept.
     c.loss.enhancement.structural = 0.0
     c.loss.enhancement.colour = 1.0
@@ -52,6 +52,6 @@ def get_config(arg: str = ""):
     c.augment.dark_stops = 0.7
     c.augment.geometry.least_framing = 0.5
     c.log_every_steps = 100
-    c.evaluate_every_steps = 1500
+    c.evaluate_every_steps = 1000
     c.checkpoint_every_steps = 500
     return apply_variant(c, arg, VARIANTS)

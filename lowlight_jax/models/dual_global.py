@@ -26,6 +26,7 @@ _DARK = 1 / 255  # added before logarithms: the step of 8 bits
 _QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
 _KNOTS = 6  # of a curve
 _LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the scene)
+_BAND_STEPS = 1, 2, 4  # px, between the taps of filters of 3
 _SMALL = nn.initializers.normal(1e-3)  # an untrained layer then changes almost nothing
 
 
@@ -112,9 +113,11 @@ class GlobalEnhancement(nn.Module):
 class GlobalDenoising(nn.Module):
     """Subtracts learnt noise twice, coarse to fine, in one pass down and up.
 
-    Convolutions run at a half, a quarter and an eighth of the size. The quarter gives
-    the coarse noise (blotches), the half, shown what that leaves, the fine noise. The
-    illumination tells how far the noise has been amplified.
+    The image is split into bands of detail (`_bands`). How much of a band is noise is
+    learnt for each pixel, and a rest beside; the bands alone, half of each, already
+    denoise. Convolutions run at a half, a quarter and an eighth of the size. The
+    quarter gives the coarse noise (blotches), the half, shown what that leaves, the
+    fine noise. The illumination tells how far the noise has been amplified.
     """
 
     dtype: jnp.dtype = jnp.float32
@@ -127,23 +130,34 @@ class GlobalDenoising(nn.Module):
         def up(features, name):
             return ConvTransposed(features, name=name, dtype=self.dtype)
 
+        def per_pixel(x, count, side, name):
+            """So many images, from features of blocks."""
+            x = conv(side * side * 3 * count, name, kernel_px=1, kernel_init=_SMALL)(x)
+            return jnp.split(_spread_blocks(x.astype(jnp.float32), side), count, -1)
+
+        def noise_of(bands, rest, *shares):
+            return rest + sum(
+                nn.sigmoid(share) * band
+                for share, band in zip(shares, bands, strict=True)
+            )
+
+        *fine_bands, coarse_band = _bands(noisy)
         log_gain = -jnp.log(illumination).mean(-1, keepdims=True)
         x = _gather_blocks(jnp.concatenate([noisy, log_gain], axis=-1), 2)
         half = nn.relu(conv(24, "half")(x))
         x = nn.relu(conv(32, "to_quarter", stride=2)(half))
         quarter = nn.relu(conv(32, "quarter")(x))
-        x = nn.relu(conv(40, "to_eighth", stride=2)(quarter))
-        x = nn.relu(conv(40, "eighth")(x))
+        x = nn.relu(conv(36, "to_eighth", stride=2)(quarter))
+        x = nn.relu(conv(36, "eighth")(x))
         x = nn.relu(up(32, "up_quarter")(x)) + quarter
         x = nn.relu(conv(32, "merge_quarter")(x))
-        blocks = conv(48, "coarse_noise", kernel_px=1, kernel_init=_SMALL)(x)
-        coarse_noise = _spread_blocks(blocks.astype(jnp.float32), 4)
+        coarse_noise = noise_of([coarse_band], *per_pixel(x, 2, 4, "coarse_noise"))
         coarse_pred = noisy - coarse_noise
         x = nn.relu(up(24, "up_half")(x)) + half
         x = x + conv(24, "show_half", kernel_px=1)(_gather_blocks(coarse_pred, 2))
         x = nn.relu(conv(24, "merge_half")(x))
-        blocks = conv(12, "noise", kernel_px=1, kernel_init=_SMALL)(x)
-        noise = coarse_noise + _spread_blocks(blocks.astype(jnp.float32), 2)
+        x = x + conv(24, "refine_end")(nn.relu(conv(24, "refine")(x)))
+        noise = coarse_noise + noise_of(fine_bands, *per_pixel(x, 3, 2, "noise"))
         return Denoised(noisy - noise, noise, coarse_pred, coarse_noise)
 
 
@@ -209,8 +223,33 @@ class DualGlobalNetwork(nn.Module):
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         pooled = [(3, 2, False), (3, 2, False)]  # more than the mean of 4 by 4 sees
         illumination = [*pooled, full, up, up]
-        noise = [half, full, half, full, half, full, up, full, up, full, up]
+        noise = [half, full, half, full, half, full, up, full, up, full, full, full, up]
         return output_pixel_reach(illumination + noise)
+
+
+def _bands(image: Images) -> list[Images]:
+    """What binomial filters of 3, then 5, then 9 pixels take away, finest first.
+
+    Source: the a trous wavelet transform, Holschneider et al. 1989.
+    """
+    bands = []
+    for step in _BAND_STEPS:
+        smooth = image
+        for axis in (1, 2):
+            size = smooth.shape[axis]
+            left = jax.lax.slice_in_dim(smooth, 0, size - step, axis=axis)
+            right = jax.lax.slice_in_dim(smooth, step, size, axis=axis)
+            # Beyond the border, a pixel's neighbour is the pixel itself.
+            rise = (right - left) / 4.0
+            ends, starts = (
+                jnp.pad(rise, [pad if axis == i else (0, 0) for i in range(4)])
+                for pad in ((0, step), (step, 0))
+            )
+            # Or XLA on CPU would compute all the filters anew for each of the last.
+            smooth = jax.lax.optimization_barrier(smooth + ends - starts)
+        bands.append(image - smooth)
+        image = smooth
+    return bands
 
 
 def _gather_blocks(x: jax.Array, side: int) -> jax.Array:
