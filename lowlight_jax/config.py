@@ -48,7 +48,8 @@ def base_config() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.root = ""  # folder of pairs
-    c.data.photographs = ""  # or folder of normal photographs; both "": the embedded
+    c.data.photographs = ""  # folder of normal photographs; both "": the embedded
+    c.data.embedded = False  # the embedded photographs too, beside a folder's
     c.data.cache_dir = ""  # of decoded pairs; "": ~/.cache/lowlight_jax
     c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th scene is for validation; 0: none
@@ -191,10 +192,6 @@ def validate(config: ConfigDict) -> None:
         (
             sum(phases.values()) > 0 and min(phases.values()) >= 0,
             f"phases have {phases} steps; expected at least one step in all",
-        ),
-        (
-            not (c.data.root and c.data.photographs),
-            "data.root and data.photographs are both given; expected one of them",
         ),
         (
             c.augment.dark_stops >= 0 and 0 < c.augment.geometry.least_framing <= 1,

@@ -3,9 +3,11 @@
     python -m lowlight_jax.evaluate --pred DIR --target DIR
     python -m lowlight_jax.evaluate --model dual --low DIR --target DIR
     python -m lowlight_jax.evaluate --model dual --data DIR
+    python -m lowlight_jax.evaluate --model dual --data PHOTOS --stops 0,1,2,3,4,5
 
-The last one takes a folder of pairs as training does, by default the scenes that
-training keeps for validation, and compares the network with classical methods.
+The third takes a folder of pairs as training does, by default the scenes that training
+keeps for validation, and compares the network with classical methods; the last one does
+so on normal photographs, which it under-exposes.
 Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.
 """
 
@@ -30,7 +32,12 @@ from lowlight_jax import metrics, scoring, weights
 from lowlight_jax.baselines import inpainting, lime, retinex, tone
 from lowlight_jax.cache import use_compilation_cache
 from lowlight_jax.data.pairs import Pair, load_split
-from lowlight_jax.data.photographs import damaged_pairs, load_photographs
+from lowlight_jax.data.photographs import (
+    EVERYDAY,
+    damaged_pairs,
+    darkened_pairs,
+    load_photographs,
+)
 from lowlight_jax.enhance import Enhancer
 from lowlight_jax.enhance.repair import Repairer
 from lowlight_jax.image_files import ImageFileError, find_images, read_photo
@@ -284,6 +291,10 @@ def read_items(
         yield Item(name, pred, images.get("target"), images.get("low"))
 
 
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lowlight_jax.evaluate",
@@ -302,6 +313,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=("validation", "train", "all", "test"),
         help="with --data: which pairs; test is LOL's eval15, or what --test-every "
         "sets apart (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stops",
+        type=_numbers,
+        metavar="0,1,...",
+        help="--data holds normal photographs; under-expose them by each of these",
     )
     parser.add_argument("--test-every", type=int, default=0, help="with --data")
     parser.add_argument("--validation-every", type=int, default=8, help="with --data")
@@ -326,6 +343,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         args.model = "dual"
     if args.output and args.output.suffix not in (".json", ".csv"):
         parser.error(f"--output {args.output}: expected a name ending in .json or .csv")
+    if args.stops and not args.data:
+        parser.error("--stops: expected --data DIR with photographs")
     if args.gt_mean and not args.target:
         parser.error(
             "--gt-mean: expected --target DIR, the truth to take the mean from"
@@ -333,17 +352,44 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _load_data(args: argparse.Namespace, network: nn.Module) -> Sequence[Pair]:
-    """Pairs of a folder or, for networks that repair, its photographs with holes."""
+def _load_data(args: argparse.Namespace, network: nn.Module) -> dict[str, list[Pair]]:
+    """Pairs by title: of a folder of them, or made of its photographs.
+
+    For networks that repair they get holes; with --stops they are darkened, by each.
+    """
     apart = {"validation_every": args.validation_every, "test_every": args.test_every}
-    if "repair" not in network.phases:
-        return load_split(args.data, args.split, **apart)
+    title = f"{args.data}, {args.split}"
+    if "repair" not in network.phases and not args.stops:
+        return {title: load_split(args.data, args.split, **apart)}
     parts = load_photographs(args.data, **apart)
     chosen = parts.values() if args.split == "all" else [parts[args.split]]
-    pairs = [pair for part in chosen for pair in damaged_pairs(part, Damage())]
-    if not pairs:
+    if not any(chosen):
         raise ValueError(f"the {args.split} part of {args.data} is empty")
-    return pairs
+    if "repair" in network.phases:
+        make = {title: lambda part: damaged_pairs(part, Damage())}
+    else:
+        make = {
+            f"{title}, {stops:g} stops under": partial(
+                darkened_pairs, exposure=EVERYDAY, stops=[stops]
+            )
+            for stops in args.stops
+        }
+    return {
+        title: [pair for part in chosen for pair in of_part(part)]
+        for title, of_part in make.items()
+    }
+
+
+def _score_data(
+    args: argparse.Namespace, network: nn.Module, params: Any, measures: Sequence[str]
+) -> dict[str, dict[str, Scores]]:
+    """Scores by title and method."""
+    methods = classical_methods(network) | network_methods(network, params)
+    methods["truth"] = truth
+    return {
+        f"{title}: {len(pairs)} pairs": score_methods(methods, pairs, measures=measures)
+        for title, pairs in _load_data(args, network).items()
+    }
 
 
 def _choose_measures(args: argparse.Namespace, network: nn.Module | None) -> list[str]:
@@ -375,11 +421,7 @@ def evaluate(args: argparse.Namespace) -> int:
     measures = _choose_measures(args, network)
     problems: list[str] = []
     if args.data:
-        pairs = _load_data(args, network)
-        methods = classical_methods(network) | network_methods(network, params)
-        methods["truth"] = truth
-        scores = score_methods(methods, pairs, measures=measures)
-        title = f"{args.data}, {args.split}: {len(pairs)} pairs"
+        tables = _score_data(args, network, params, measures)
     else:
         roles = ("pred", "target", "low")
         folders = {r: getattr(args, r) for r in roles if getattr(args, r)}
@@ -388,11 +430,17 @@ def evaluate(args: argparse.Namespace) -> int:
         items = read_items(track(files, "Scoring", transient=True), enhancer, problems)
         result = scoring.score_items(items, measures, gt_mean=args.gt_mean)
         scores = {str(args.pred or args.checkpoint or args.model): result}
-        title = f"{len(result.names)} images"
+        tables = {f"{len(result.names)} images": scores}
     protocol = scoring.PROTOCOL + args.gt_mean * scoring.GTMEAN_PROTOCOL
+    scores = {
+        f"{title}, {method}" if len(tables) > 1 else method: of_method
+        for title, table in tables.items()
+        for method, of_method in table.items()
+    }
     scored = sum(len(of_method.names) for of_method in scores.values())
     if scored:
-        print_scores(title, scores, per_image=args.per_image)
+        for title, table in tables.items():
+            print_scores(title, table, per_image=args.per_image)
         print(protocol)
         if args.output:
             write_report(args.output, scores, protocol=protocol)

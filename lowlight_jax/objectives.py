@@ -1,7 +1,8 @@
 """What each training phase minimises: `(params, batch, key) -> (loss, terms)`.
 
 A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
-synthesised here, on the device; "mask" where holes are to be repaired; "low_scene" and
+synthesised here, on the device; "is_pair" where only some of "low" are dark and the
+others are to be synthesised; "mask" where holes are to be repaired; "low_scene" and
 "high_scene", the whole pictures reduced, where the network is to see them; and
 "number", the place of each crop in the batch of all devices: what is random about a
 crop depends on the step and on that alone. Losses are means over the batch. So neither
@@ -46,7 +47,8 @@ class Settings:
       enhancement, denoising, supervised, repair: weights of the losses.
       exposure: of the synthetic dark side, where there is no real one.
       colour: how the colours of both sides of a pair are varied.
-      dark_stops: the values of the dark side are doubled or halved up to so many times.
+      dark_stops: the values of a real dark side are doubled or halved up to so many
+        times.
       identity_fraction: of the images whose dark side is replaced by the normal one, so
         that a picture that is bright already is left as it is; chosen.
       enhanced_fraction: phase "denoise": of the images whose noisy side is the
@@ -88,14 +90,17 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     high = _unit(batch["high"])
     if "low" in batch:
         low = _unit(batch["low"])
-    else:
-        low = underexpose(_image_keys(key_dark, batch), high, settings.exposure)
+        if settings.dark_stops:
+            keys = _image_keys(jax.random.fold_in(key, 3), batch)
+            low = vary_light(keys, low, settings.dark_stops)
+    if "low" not in batch or "is_pair" in batch:
+        dark = underexpose(_image_keys(key_dark, batch), high, settings.exposure)
+        if "is_pair" in batch:
+            dark = jnp.where(batch["is_pair"][:, None, None, None], low, dark)
+        low = dark
     if settings.colour != ColourVariation():
         keys = _image_keys(jax.random.fold_in(key, 2), batch)
         low, high = (vary_colour(keys, side, settings.colour) for side in (low, high))
-    if settings.dark_stops:
-        keys = _image_keys(jax.random.fold_in(key, 3), batch)
-        low = vary_light(keys, low, settings.dark_stops)
     if settings.identity_fraction:
         keys = _image_keys(key_identity, batch)
         low = _pick(keys, settings.identity_fraction, high, low)
@@ -106,18 +111,20 @@ def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, .
     """The scenes of the dark sides, in the batch of a network that sees them.
 
     They are varied or darkened as their crops are by the same key; but the means that
-    they consist of have no noise, and an uneven light varies over the whole picture.
+    they consist of have no noise, and show the whole of an uneven light.
     """
     if "high_scene" not in batch:
         return ()
-    sides = {
+    scenes = {
         name.removesuffix("_scene"): scene
         for name, scene in batch.items()
         if name.endswith("_scene")
     }
-    noiseless = settings.exposure.replace(read_noise_u8=0.0, shot_noise_u8=0.0)
-    settings = dataclasses.replace(settings, exposure=noiseless)
-    low, _ = _pairs(sides | {"number": batch["number"]}, key, settings)
+    whole = settings.exposure.replace(
+        read_noise_u8=0.0, shot_noise_u8=0.0, least_jpeg_quality=0.0, field_part=1.0
+    )
+    settings = dataclasses.replace(settings, exposure=whole)
+    low, _ = _pairs(batch | scenes, key, settings)
     return (low,)
 
 

@@ -1,5 +1,6 @@
 """What a training reads, from its config: scenes to crop from, pairs to score on."""
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
@@ -28,41 +29,22 @@ def load_data(
       PairsError: the folder is not what it should be; all problems are listed.
     """
     data = config.data
+    views: Sequence[Views] = ()
+    held_out: list[Pair] = []
     if data.root:
-        load = partial(
-            load_split,
-            data.root,
-            validation_every=data.validation_every,
-            test_every=data.test_every,
-            cache_dir=data.cache_dir,
-            bad_pairs=data.bad_pairs,
-            memory_gib=data.memory_gib,
-        )
-        training = load("train")
-        held_out = load("validation") if data.validation_every else ()
-        held_out = evenly_spaced(held_out, data.validation_images)
-        _report(f"{data.root}: {len(training)} pairs", len(held_out))
+        training, apart = _load_pairs(data)
         views = _PairViews(training)
-        return (_WithScenes(views) if with_scenes else views), held_out
-    if data.photographs:
-        parts = photographs.load_photographs(
-            data.photographs,
-            validation_every=data.validation_every,
-            test_every=data.test_every,
-            bad_files=data.bad_pairs,
-            memory_gib=data.memory_gib,
-        )
-        training, apart = parts["train"], parts["validation"]
-        _report(f"{data.photographs}: {len(training)} photographs", len(apart))
-    else:
-        training = photographs.load_embedded(photographs.EMBEDDED_TRAINING)
-        apart = photographs.load_embedded(photographs.EMBEDDED_EVALUATION)
-    if damaged:
-        held_out = photographs.damaged_pairs(apart, Damage(**config.damage))
-    else:
-        held_out = photographs.darkened_pairs(apart, Exposure(**config.synthetic))
-    held_out = evenly_spaced(held_out, data.validation_images)
-    views = _PhotographViews(training)
+        held_out += apart
+    if data.photographs or data.embedded or not data.root:
+        training, apart = _load_photographs(data)
+        of_photographs = _PhotographViews(training)
+        views = _PairsAndPhotographs(views, of_photographs) if views else of_photographs
+        if damaged:
+            apart = photographs.damaged_pairs(apart, Damage(**config.damage))
+        else:
+            exposure = Exposure(**config.synthetic)
+            apart = photographs.darkened_pairs(apart, exposure)
+        held_out += evenly_spaced(apart, data.validation_images)
     return (_WithScenes(views) if with_scenes else views), held_out
 
 
@@ -71,6 +53,46 @@ def evenly_spaced(items: Sequence, count: int) -> Sequence:
     if not 0 < count < len(items):
         return items
     return [items[i * len(items) // count] for i in range(count)]
+
+
+def _load_pairs(data: ConfigDict) -> tuple[Sequence[Pair], Sequence[Pair]]:
+    """Pairs to train on, and those held out."""
+    load = partial(
+        load_split,
+        data.root,
+        validation_every=data.validation_every,
+        test_every=data.test_every,
+        cache_dir=data.cache_dir,
+        bad_pairs=data.bad_pairs,
+        memory_gib=data.memory_gib,
+    )
+    training = load("train")
+    apart = load("validation") if data.validation_every else ()
+    apart = evenly_spaced(apart, data.validation_images)
+    _report(f"{data.root}: {len(training)} pairs", len(apart))
+    return training, apart
+
+
+def _load_photographs(
+    data: ConfigDict,
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """Photographs to train on, and those held out; without a folder the embedded."""
+    training: Mapping[str, np.ndarray] = {}
+    if data.embedded or not data.photographs:
+        training = photographs.load_embedded(photographs.EMBEDDED_TRAINING)
+        apart = photographs.load_embedded(photographs.EMBEDDED_EVALUATION)
+    if data.photographs:
+        parts = photographs.load_photographs(
+            data.photographs,
+            validation_every=data.validation_every,
+            test_every=data.test_every,
+            bad_files=data.bad_pairs,
+            memory_gib=data.memory_gib,
+        )
+        apart = parts["validation"]
+        training = ChainMap(parts["train"], training)
+        _report(f"{data.photographs}: {len(training)} photographs", len(apart))
+    return training, apart
 
 
 def _report(found: str, held_out: int) -> None:
@@ -106,6 +128,25 @@ class _PhotographViews(Sequence[Views]):
         return {"high": self._photographs[self._names[index]]}
 
 
+class _PairsAndPhotographs(Sequence[Views]):
+    """Both in one batch, with the same views: the dark side of photographs is bright.
+
+    "is_pair" tells which of them is to be darkened.
+    """
+
+    def __init__(self, pairs: _PairViews, photographs: _PhotographViews):
+        self._pairs, self._photographs = pairs, photographs
+
+    def __len__(self) -> int:
+        return len(self._pairs) + len(self._photographs)
+
+    def __getitem__(self, index: int) -> Views:
+        if index < len(self._pairs):
+            return self._pairs[index] | {"is_pair": np.True_}
+        high = self._photographs[index - len(self._pairs)]["high"]
+        return {"low": high, "high": high, "is_pair": np.False_}
+
+
 class _WithScenes(Sequence[Views]):
     """Views and, beside each, the whole of it reduced, which is kept."""
 
@@ -121,4 +162,6 @@ class _WithScenes(Sequence[Views]):
 
     def _reduce(self, index: int) -> Views:
         views = self._scenes[index].items()
-        return {f"{name}_scene": reduce_scene(image) for name, image in views}
+        return {
+            f"{name}_scene": reduce_scene(view) for name, view in views if view.ndim
+        }

@@ -20,7 +20,17 @@ from lowlight_jax.ops.degrade import Exposure, underexpose
 
 EMBEDDED_TRAINING = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "ihc.png")
 EMBEDDED_EVALUATION = ("coffee.png", "rocket.jpg")
-_EVALUATION_STOPS = (2.0, 3.0)  # under-exposure of evaluation pictures
+# What befalls anybody's photographs; chosen.
+EVERYDAY = Exposure(
+    min_stops=0.0,
+    max_stops=5.0,
+    unevenness_stops=0.3,
+    white_balance=0.1,
+    noise_halvings=3.0,
+    mixed_light=0.15,
+    highlight_stops=2.0,
+    least_jpeg_quality=70.0,
+)
 
 
 def load_embedded(names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -104,17 +114,25 @@ def load_photographs(
 
 
 def darkened_pairs(
-    photographs: Mapping[str, np.ndarray], exposure: Exposure
+    photographs: Mapping[str, np.ndarray],
+    exposure: Exposure,
+    stops: Sequence[float] = (2.0, 3.0),
 ) -> list[Pair]:
-    """Each photograph two and three stops under-exposed, otherwise as `exposure`."""
+    """Each photograph under-exposed by each of the stops, otherwise as `exposure`.
+
+    By 0 stops it is the photograph itself. All else depends on its name alone.
+    """
     darken = jax.jit(underexpose)
     pairs = []
     for name, high in photographs.items():
-        for stops in _EVALUATION_STOPS:
-            fixed = dataclasses.replace(exposure, min_stops=stops, max_stops=stops)
-            low = darken(jax.random.key(0)[None], np.float32(high)[None] / 255, fixed)
-            low = np.uint8(np.rint(np.asarray(low[0]) * 255))
-            pairs.append(Pair(f"{name} {stops:g} stops under", name, low, high))
+        key = jax.random.key(zlib.crc32(name.encode()))[None]
+        for under in stops:
+            low = high
+            if under:
+                fixed = dataclasses.replace(exposure, min_stops=under, max_stops=under)
+                low = darken(key, np.float32(high)[None] / 255, fixed)
+                low = np.uint8(np.rint(np.asarray(low[0]) * 255))
+            pairs.append(Pair(f"{name} {under:g} stops under", name, low, high))
     return pairs
 
 

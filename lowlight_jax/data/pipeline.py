@@ -19,7 +19,7 @@ from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.scene import SCENE_PX
 
 # uint8 `[h, w, 3]` of one scene, all of the same size; and, by names that end in
-# "_scene", `reduce_scene` of them, float32 `[32, 32, 3]`.
+# "_scene", `reduce_scene` of them, float32 `[32, 32, 3]`; and single values.
 Views = dict[str, np.ndarray]
 
 
@@ -76,7 +76,11 @@ class RandomCrop(grain.transforms.RandomMap):
             return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
 
         whole = {name for name in views if name.endswith("_scene")}
-        crops = {name: crop(views[name]) for name in views if name not in whole}
+        crops = {
+            name: crop(view) if np.ndim(view) else view
+            for name, view in views.items()
+            if name not in whole
+        }
         if whole:
             rows, columns = (
                 _framed(rng, geometry.least_framing) for _ in ("height", "width")

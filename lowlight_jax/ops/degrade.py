@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from lowlight_jax.ops.colour import linear_to_srgb, luma, srgb_to_linear
+from lowlight_jax.ops.jpeg import compress
 from lowlight_jax.types import Images
 
 
@@ -28,6 +29,14 @@ class Exposure:
         in units of 1 / 255 of full scale (near black sRGB makes 13 times that of it).
       shot_noise_u8: the same of photon noise at full scale; it grows with the square
         root of the light.
+      noise_halvings: both noises are halved up to so many times.
+      mixed_light: a second source of light makes red and blue differ by up to this,
+        1 +- it, here and there as a smooth field says.
+      highlight_stops: parts near white had up to so many stops more light than white:
+        the photograph lost it, a darker one keeps it.
+      least_jpeg_quality: saved as JPEG of a quality between this and 100; 0: not.
+      field_part: of the fields of light, what an image shows: 1 for whole pictures,
+        less for crops of them.
     """
 
     min_stops: float = 1.5
@@ -36,6 +45,11 @@ class Exposure:
     white_balance: float = 0.1
     read_noise_u8: float = 0.15
     shot_noise_u8: float = 2.0
+    noise_halvings: float = 0.0
+    mixed_light: float = 0.0
+    highlight_stops: float = 0.0
+    least_jpeg_quality: float = struct.field(default=0.0, pytree_node=False)
+    field_part: float = 1.0
 
 
 def round_to_8_bit(image: Images) -> Images:
@@ -43,27 +57,52 @@ def round_to_8_bit(image: Images) -> Images:
     return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0) / 255.0
 
 
-def light_field(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """A smooth random field in [-1, 1], `[h, w, 1]`: a 3x3 grid, enlarged."""
-    grid = jax.random.uniform(key, (3, 3, 1), minval=-1.0, maxval=1.0)
-    return jax.image.resize(grid, (*shape, 1), "linear")
+def light_field(
+    key: jax.Array, shape: tuple[int, int], part: float | jax.Array = 1.0
+) -> jax.Array:
+    """A smooth random field in [-1, 1], `[h, w, 1]`: a 3x3 grid, enlarged.
+
+    Of less than the whole field (`part`, of its height and width), somewhere in it.
+    """
+    key_grid, key_place = jax.random.split(key)
+    grid = jax.random.uniform(key_grid, (3, 3), minval=-1.0, maxval=1.0)
+    starts = jax.random.uniform(key_place, (2,)) * (1.0 - part)
+
+    def weights(start, size):
+        """Of the grid's three rows or columns, for each pixel: linear between two."""
+        place = 2.0 * (start + part * (jnp.arange(size) + 0.5) / size)
+        return jnp.maximum(0.0, 1.0 - jnp.abs(place[:, None] - jnp.arange(3)))
+
+    rows, columns = map(weights, starts, shape)
+    return (rows @ grid @ columns.T)[..., None]
 
 
 def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
     """The picture that a camera would have made of `high` with too little light.
 
     Light is scaled in linear space by 2 ** -stops, uneven over the image and between
-    the channels; then shot and read noise; then sRGB and 8 bits.
+    the channels; then shot and read noise; then sRGB, 8 bits and JPEG.
     """
-    return jax.vmap(partial(_underexpose, exposure=exposure))(keys, high)
+    key_pairs = jax.vmap(partial(jax.random.split, num=2))(keys)
+    low = jax.vmap(partial(_underexpose, exposure=exposure))(key_pairs[:, 0], high)
+    low = round_to_8_bit(low)
+    if not exposure.least_jpeg_quality:
+        return low
+    quality = jax.vmap(
+        lambda key: jax.random.uniform(
+            key, minval=exposure.least_jpeg_quality, maxval=100.0
+        )
+    )(key_pairs[:, 1])
+    return compress(low, quality)
 
 
 def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Array:
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 8)
+    shape, part = high.shape[:2], exposure.field_part
     stops = jax.random.uniform(
         keys[0], minval=exposure.min_stops, maxval=exposure.max_stops
     )
-    stops = stops + exposure.unevenness_stops * light_field(keys[1], high.shape[:2])
+    stops += exposure.unevenness_stops * light_field(keys[1], shape, part)
     red_blue = jax.random.uniform(
         keys[2],
         (2,),
@@ -71,11 +110,16 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
         maxval=1 + exposure.white_balance,
     )
     balance = jnp.insert(red_blue, 1, 1.0)
-    light = srgb_to_linear(high) * balance * 2.0**-stops
-    read = exposure.read_noise_u8 / 255 * jax.random.normal(keys[3], high.shape)
-    shot = exposure.shot_noise_u8 / 255 * jax.random.normal(keys[4], high.shape)
-    light = light + read + jnp.sqrt(light) * shot
-    return round_to_8_bit(linear_to_srgb(jnp.clip(light, 0.0, 1.0)))
+    mixed = exposure.mixed_light * light_field(keys[3], shape, part)
+    mixed = 1.0 + mixed * jnp.array([1.0, 0.0, -1.0])
+    bright = jnp.clip(5.0 * luma(high) - 4.0, 0.0, 1.0)  # from 0.8 to white
+    lost = exposure.highlight_stops * jax.random.uniform(keys[4]) * bright
+    light = srgb_to_linear(high) * balance * mixed * 2.0 ** (lost - stops)
+    halvings = exposure.noise_halvings * jax.random.uniform(keys[5])
+    read = exposure.read_noise_u8 / 255 * jax.random.normal(keys[6], high.shape)
+    shot = exposure.shot_noise_u8 / 255 * jax.random.normal(keys[7], high.shape)
+    light += (read + jnp.sqrt(light) * shot) * 2.0**-halvings
+    return linear_to_srgb(jnp.clip(light, 0.0, 1.0))
 
 
 def add_noise(keys: jax.Array, images: Images, max_sigma_u8: float) -> Images:
