@@ -141,6 +141,8 @@ class GlobalDenoising(nn.Module):
                 for share, band in zip(shares, bands, strict=True)
             )
 
+        # Or XLA on CPU would compute the noise's gradients again for each of its uses.
+        noisy, illumination = jax.lax.optimization_barrier((noisy, illumination))
         *fine_bands, coarse_band = _bands(noisy)
         log_gain = -jnp.log(illumination).mean(-1, keepdims=True)
         x = _gather_blocks(jnp.concatenate([noisy, log_gain], axis=-1), 2)
