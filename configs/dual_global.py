@@ -5,8 +5,9 @@
 DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. In the
 first minutes the enhancement module learns the exposure alone, then both modules are
 trained together; chosen by validation on scenes not trained on. `:variant=` leaves one
-idea out, for the ablation: no_global (the network does not know the scene), no_reverse,
-no_colour, no_ema, no_augmentation.
+idea out, for the ablation: no_global (the network does not know the scene),
+no_own_output (the denoising module is trained on synthetic noise, not on what the
+enhancement module gives), no_reverse, no_colour, no_ema, no_augmentation.
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
@@ -19,6 +20,12 @@ from lowlight_jax.config import apply_variant, base_config, model_config, only_p
 VARIANTS = {
     "full": {},
     "no_global": {"model.uses_scene": False},
+    "no_own_output": {
+        "phases.joint.steps": 0,
+        "phases.denoise.steps": 3000,
+        "phases.denoise.learning_rate": 4e-3,
+        "enhanced_fraction": 0.0,
+    },
     "no_reverse": {"loss.enhancement.reverse": 0.0},
     "no_colour": {"loss.enhancement.colour": 0.0, "loss.denoising.colour": 0.0},
     "no_ema": {"optimizer.ema_decay": 0.0},

@@ -291,8 +291,14 @@ def read_items(
         yield Item(name, pred, images.get("target"), images.get("low"))
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+def _stops(text: str) -> list[float]:
+    try:
+        stops = [float(number) for number in text.split(",")]
+        if min(stops) >= 0:
+            return stops
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}'; expected numbers from 0 up: 0,1,2")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -316,7 +322,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--stops",
-        type=_numbers,
+        type=_stops,
         metavar="0,1,...",
         help="--data holds normal photographs; under-expose them by each of these",
     )

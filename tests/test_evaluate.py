@@ -165,6 +165,9 @@ def test_empty_folder_is_an_error(folders, capsys):
         (["--pred", "x", "--gt-mean"], "--gt-mean: expected --target"),
         (["--target", "x"], "expected --pred DIR, or --model"),
         (["--pred", "x", "--output", "scores.txt"], "ending in .json or .csv"),
+        (["--pred", "x", "--stops", "1"], "--stops: expected --data DIR"),
+        (["--data", "x", "--stops", "1,-2"], "expected numbers from 0 up"),
+        (["--data", "x", "--stops", "1;2"], "expected numbers from 0 up"),
     ],
 )
 def test_options_that_cannot_go_together(capsys, options, message):
@@ -207,3 +210,24 @@ def test_comparison_table_of_a_set_of_pairs(folders, capsys, monkeypatch):
     out = capsys.readouterr().out
     for row in ("input", "gamma 0.4", "CLAHE", "enhancement + denoising", "truth"):
         assert row in out
+
+
+def test_photographs_are_darkened_by_each_of_the_stops(folders, capsys):
+    for i in range(4):
+        write(folders / "photographs" / f"{i}.png", picture(i))
+    output = folders / "scores.json"
+    command = ["--data", folders / "photographs", "--stops", "0,3", "--output", output]
+    command += ["--validation-every", "2", "--metrics", "psnr"]
+    assert evaluate.main(list(map(str, command))) == 0
+    out = capsys.readouterr().out
+    assert "0 stops under: 2 pairs" in out and "3 stops under: 2 pairs" in out
+    summary = json.loads(output.read_text())["summary"]
+    by_stops = {
+        stops: next(
+            columns["psnr_rgb"]["mean"]
+            for title, columns in summary.items()
+            if f" {stops} stops" in title and title.endswith(", input")
+        )
+        for stops in (0, 3)
+    }
+    assert by_stops[0] == 100 and 5 < by_stops[3] < 15

@@ -11,7 +11,7 @@ from lowlight_jax.summary import layer_rows
 
 PARAMETERS = {
     "dual": 93_705,
-    "dual_global": 91_521,
+    "dual_global": 99_073,
     "cnn": 48_003,
     "inpaint": 921_395,
     "mirnet": 31_844_449,

@@ -20,8 +20,10 @@ from lowlight_jax.config import (
 from lowlight_jax.data.pipeline import Geometry, RandomCrop, make_batches
 from lowlight_jax.early_stopping import Best
 from lowlight_jax.models.cnn import CNN
-from lowlight_jax.ops.degrade import ColourVariation, vary_colour
+from lowlight_jax.objectives import Settings, _pairs, _scenes
+from lowlight_jax.ops.degrade import ColourVariation, Exposure, vary_colour
 from lowlight_jax.train import BEST_FILE, train_and_evaluate
+from lowlight_jax.training_data import load_data
 
 
 def small_config(**settings):
@@ -158,11 +160,48 @@ def test_photographs_of_a_folder_are_split_and_read(tmp_path, capsys):
         train_and_evaluate(config, tmp_path / "other")
 
 
+def test_pairs_and_photographs_are_mixed(tmp_path):
+    """Real dark sides stay as they are; those of photographs are made of the normal."""
+    for folder, values in {
+        "pairs/low": [10, 12],
+        "pairs/high": [100, 120],
+        "photographs": [200, 210, 220],
+    }.items():
+        (tmp_path / folder).mkdir(parents=True)
+        for i, value in enumerate(values):
+            image = np.full((30 + i, 40, 3), value, np.uint8)
+            Image.fromarray(image).save(tmp_path / folder / f"{i}.png")
+    config = small_config(
+        **{
+            "data.root": str(tmp_path / "pairs"),
+            "data.photographs": str(tmp_path / "photographs"),
+            "data.cache_dir": str(tmp_path / "cache"),
+            "data.validation_every": 0,
+        }
+    )
+    validate(config)
+    scenes, held_out = load_data(config, damaged=False, with_scenes=True)
+    assert len(scenes) == 5 and not held_out
+    batch = next(make_batches(scenes, seed=0, crop_px=16, batch_size=20))
+    low, high = _pairs(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
+    (scene,) = _scenes(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
+    assert batch["is_pair"].sum() == 8
+    for i, is_pair in enumerate(batch["is_pair"]):
+        bright, dark = high[i].mean() * 255, low[i].mean() * 255
+        assert (bright in (100, 120)) == is_pair
+        if is_pair:
+            np.testing.assert_allclose(dark, bright / 10, atol=0.01)
+        else:
+            assert 0.4 * bright < dark < 0.75 * bright
+        np.testing.assert_allclose(scene[i].mean() * 255, dark, rtol=0.1)
+    config.data.embedded = True
+    assert len(load_data(config, damaged=False, with_scenes=True)[0]) == 5 + 4
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
         ({"early_stopping_patience": 2}, "expected evaluate_every_steps too"),
-        ({"data.root": ".", "data.photographs": "."}, "expected one of them"),
         ({"phases.joint.steps": 5}, "'cnn' cannot be trained by"),
         ({"damage.min_coverage": 0.5}, "damage.min_coverage and max_coverage"),
         ({"damage.discs": -1.0}, "expected 0 or more each"),
