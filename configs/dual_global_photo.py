@@ -21,14 +21,15 @@ from lowlight_jax.data.photographs import EVERYDAY
 def get_config():
     c = base_config()
     c.model = model_config("dual_global")
-    only_phase(c, "joint", steps=6000, learning_rate=4e-3)
+    c.model.sees_ends = True
+    only_phase(c, "joint", steps=4000, learning_rate=4e-3)
     c.phases.enhance.steps = 1000
     c.phases.enhance.learning_rate = 5e-3
     c.data.batch_size = 4
     c.data.embedded = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
-    c.identity_fraction = 0.15
+    c.identity_fraction = 0.2
     c.optimizer.name = "adam"
     c.optimizer.warmup_steps = 200
     c.optimizer.ema_decay = 0.998
@@ -43,6 +44,6 @@ def get_config():
     c.augment.dark_stops = 0.7
     c.augment.geometry.least_framing = 0.5
     c.log_every_steps = 100
-    c.evaluate_every_steps = 2000
+    c.evaluate_every_steps = 2500
     c.checkpoint_every_steps = 500
     return c

@@ -26,7 +26,12 @@ _LUMA = np.array([
     72, 92, 95, 98, 112, 100, 103,  99,
 ], np.float32).reshape(_BLOCK, _BLOCK)
 _CHROMA = np.full((_BLOCK, _BLOCK), 99, np.float32)
-_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+_CHROMA[:4, :4] = [
+    [17, 18, 24, 47],
+    [18, 21, 26, 66],
+    [24, 26, 56, 99],
+    [47, 66, 99, 99],
+]
 _TO_YCBCR = np.array([
     [0.299, 0.587, 0.114],
     [-0.168736, -0.331264, 0.5],
@@ -65,9 +70,8 @@ def compress(images: Images, quality: jax.Array) -> Images:
     return jnp.round(jnp.clip(rgb, 0.0, 255.0)) / 255.0
 
 
-
 def _quantised(planes: jax.Array, table: np.ndarray, scale: jax.Array) -> jax.Array:
-    """Planes `[b, n, h, w]`, their blocks' coefficients rounded to the table's steps."""
+    """Planes `[b, n, h, w]`, coefficients of their blocks rounded to steps."""
     b, n, h, w = planes.shape
     blocks = planes.reshape(b, n, h // _BLOCK, _BLOCK, w // _BLOCK, _BLOCK)
     coefficients = jnp.einsum("bnhiwj,ui,vj->bnhuwv", blocks, _DCT, _DCT)
