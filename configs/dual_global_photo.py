@@ -21,7 +21,7 @@ from lowlight_jax.data.photographs import EVERYDAY
 def get_config():
     c = base_config()
     c.model = model_config("dual_global")
-    c.model.sees_ends = True
+    c.model.sees_top = True
     only_phase(c, "joint", steps=4000, learning_rate=4e-3)
     c.phases.enhance.steps = 1000
     c.phases.enhance.learning_rate = 5e-3

@@ -24,8 +24,7 @@ STRIDE = 8  # three downsamplings
 
 _DARK = 1 / 255  # added before logarithms: the step of 8 bits
 _QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
-# Of 1024 sorted values: the darkest, and ever fewer of the brightest.
-_ENDS = (0, 8), (896, 960), (960, 992), (992, 1016), (1016, 1024)
+_TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted values
 _KNOTS = 6  # of a curve
 _LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the scene)
 _BAND_STEPS = 1, 2, 4  # px, between the taps of filters of 3
@@ -42,7 +41,7 @@ class SceneCurve(nn.Module):
     not seen it was 1.5 dB worse.
     """
 
-    sees_ends: bool = False
+    sees_top: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -52,9 +51,9 @@ class SceneCurve(nn.Module):
         mean = light.mean((1, 2)).reshape(b, 1, 1, 1)
         light = jnp.sort(light, axis=1)
         quantiles = light.reshape(b, 1, _QUANTILES, -1, 3).mean(3)
-        if self.sees_ends:
-            ends = [light[:, None, None, i:j].mean(3) for i, j in _ENDS]
-            quantiles = jnp.concatenate([quantiles, *ends], axis=2)
+        if self.sees_top:
+            top = [light[:, None, None, i:j].mean(3) for i, j in _TOP]
+            quantiles = jnp.concatenate([quantiles, *top], axis=2)
         x = (quantiles - mean).reshape(b, 1, 1, -1)
         x = jnp.concatenate([x, mean + 3.0], axis=-1)  # LOL's means lie around -3
         x = nn.relu(Conv(64, kernel_px=1, name="hidden", dtype=self.dtype)(x))
@@ -98,7 +97,7 @@ class GlobalEnhancement(nn.Module):
     """
 
     max_gain: float = 32.0
-    sees_ends: bool = False
+    sees_top: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -108,7 +107,7 @@ class GlobalEnhancement(nn.Module):
         def bounded(log_gain):
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
 
-        log_gain = SceneCurve(self.sees_ends, self.dtype, name="coarse")(low, scene)
+        log_gain = SceneCurve(self.sees_top, self.dtype, name="coarse")(low, scene)
         coarse_log_gain = bounded(log_gain)
         coarse_pred = low * jnp.exp(coarse_log_gain)
         fine = LocalCorrection(self.dtype, name="fine")
@@ -178,14 +177,14 @@ class DualGlobalNetwork(nn.Module):
 
     Attributes:
       uses_scene: False (ablation): every picture's scene is taken for the same one.
-      sees_ends: the statistics of the scene tell its brightest parts apart, which show
+      sees_top: the statistics of the scene tell its brightest parts apart, which show
         how far below white it was exposed.
       max_gain: the largest gain, 1 / the smallest illumination.
       dtype: of the convolutions; parameters and the rest are float32.
     """
 
     uses_scene: bool = True
-    sees_ends: bool = False
+    sees_top: bool = False
     max_gain: float = 32.0
     dtype: jnp.dtype = jnp.float32
 
@@ -199,7 +198,7 @@ class DualGlobalNetwork(nn.Module):
         super().__post_init__()
 
     def setup(self):
-        self.enhancement = GlobalEnhancement(self.max_gain, self.sees_ends, self.dtype)
+        self.enhancement = GlobalEnhancement(self.max_gain, self.sees_top, self.dtype)
         self.denoising = GlobalDenoising(self.dtype)
 
     def __call__(self, low: Images, scene: Images) -> DualOutput:
