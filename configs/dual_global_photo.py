@@ -22,8 +22,8 @@ def get_config():
     c = base_config()
     c.model = model_config("dual_global")
     c.model.sees_top = True
-    only_phase(c, "joint", steps=4000, learning_rate=4e-3)
-    c.phases.enhance.steps = 1000
+    only_phase(c, "joint", steps=3000, learning_rate=4e-3)
+    c.phases.enhance.steps = 6000
     c.phases.enhance.learning_rate = 5e-3
     c.data.batch_size = 4
     c.data.embedded = True
@@ -44,6 +44,6 @@ def get_config():
     c.augment.dark_stops = 0.7
     c.augment.geometry.least_framing = 0.5
     c.log_every_steps = 100
-    c.evaluate_every_steps = 2500
+    c.evaluate_every_steps = 3000
     c.checkpoint_every_steps = 500
     return c

@@ -7,6 +7,13 @@ import pytest
 
 import lowlight_jax
 from lowlight_jax import enhance as _function
+from lowlight_jax.baselines import tone
+from lowlight_jax.data.photographs import (
+    EMBEDDED_EVALUATION,
+    EVERYDAY,
+    darkened_pairs,
+    load_embedded,
+)
 from lowlight_jax.enhance import Enhancer, _blend, _compiled, darkness
 from lowlight_jax.enhance.tiles import TILE_SHAPES, choose_tile_shape, plan_tiles
 from lowlight_jax.models import init_params
@@ -32,6 +39,10 @@ def params(network):
 @pytest.fixture(scope="module")
 def enhancer(network, params):
     return Enhancer.from_params(network, params)
+
+
+def psnr(a, b):
+    return -10 * np.log10(np.mean(np.square(np.float64(a) - b)) / 255**2)
 
 
 def photograph(h, w, c=3, seed=0):
@@ -202,6 +213,20 @@ def test_shipped_weights_brighten_a_dark_photograph():
     dark = photograph(64, 64) // 4
     bright = lowlight_jax.enhance(dark)
     assert bright.mean() > 3 * dark.mean()
+
+
+def test_shipped_weights_leave_a_normal_photograph_alone():
+    normal = load_embedded(["coffee.png"])["coffee.png"]
+    assert psnr(lowlight_jax.enhance(normal), normal) > 32
+
+
+@pytest.mark.parametrize("stops", [2, 3, 4])
+def test_shipped_weights_are_better_than_a_power(stops):
+    photographs = load_embedded(EMBEDDED_EVALUATION)
+    pairs = darkened_pairs(photographs, EVERYDAY, [stops])
+    ours = np.mean([psnr(lowlight_jax.enhance(pair.low), pair.high) for pair in pairs])
+    power = np.mean([psnr(tone.gamma(pair.low), pair.high) for pair in pairs])
+    assert ours > power + 1
 
 
 def test_unknown_weights_are_named():

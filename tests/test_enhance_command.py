@@ -17,7 +17,7 @@ import skimage.data
 
 from lowlight_jax import image_files
 from lowlight_jax.baselines import METHODS
-from lowlight_jax.enhance import Enhancer
+from lowlight_jax.enhance import DEFAULT_MODEL, Enhancer
 from lowlight_jax.enhance import __main__ as command
 from lowlight_jax.enhance.finish import finish
 from lowlight_jax.image_files import Photo, read_photo, write_photo
@@ -165,7 +165,7 @@ def test_options_reach_the_network():
     run("in.png", "--output", "out", "--checkpoint", "work")
     run("in.png", "--output", "out", "--denoise", "0.4")
     first, second, third = Inverter.made
-    assert (first.model, first.checkpoint) == ("dual", None)
+    assert (first.model, first.checkpoint) == (DEFAULT_MODEL, None)
     assert first.calls == [{"strength": 0.3, "denoise": 0.0}]
     assert str(second.checkpoint) == "work"
     assert second.calls == [{"strength": 1.0, "denoise": 1.0}]

@@ -12,6 +12,7 @@ from lowlight_jax.enhance.tiles import Tile, overlap_px, plan_tiles
 from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.scene import reduce_scene
 
+DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
 _WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
 
 
@@ -20,8 +21,8 @@ def darkness(image: np.ndarray) -> float:
 
     Falls from 1 to 0 while the mean of all pixels goes from 0.32 to 0.42 of white;
     LOL's dark pictures lie below 0.31, normal exposures around 0.45. A network that was
-    trained on dark pictures alone, and sees 21 px around a pixel, takes every shadow
-    for one of them. chosen, not in the paper.
+    trained on dark pictures alone takes every shadow for one of them. chosen, not in
+    the paper.
     """
     integer = np.issubdtype(image.dtype, np.integer)
     mean = image.mean(dtype=np.float64) / (np.iinfo(image.dtype).max if integer else 1)
@@ -42,7 +43,7 @@ class Enhancer:
 
     repairs = False
 
-    def __init__(self, model: str = "dual", checkpoint: str | None = None):
+    def __init__(self, model: str = DEFAULT_MODEL, checkpoint: str | None = None):
         from lowlight_jax import weights
 
         if checkpoint is None:
@@ -68,6 +69,8 @@ class Enhancer:
             )
         self._params = params
         self._sees_scene = network.sees_scene
+        # One that sees how bright the scene is was taught to leave bright ones alone.
+        self._fades = not (network.sees_scene and network.sees_top)
         self._reach_px = network.reach_px
         self._overlap = overlap_px(network) if self._reach_px else _WHOLE_OVERLAP_PX
         self.can_denoise = hasattr(network, "denoise")
@@ -82,7 +85,8 @@ class Enhancer:
           image: `[h, w, c]` or `[b, h, w, c]`, c = 3 (RGB) or 1 (gray), sRGB: uint8,
             uint16 (full range), or floating point in [0, 1].
           strength: 0 (the image itself) to 1 (the network's result); in between, the
-            two are mixed. Multiplied by `darkness`: a bright image stays as it is.
+            two are mixed. A bright image stays as it is: either the network was taught
+            so, or this is multiplied by `darkness`.
           denoise: how much of the learnt noise is subtracted, 0 to 1; 0 stops after
             the enhancement module.
         Raises:
@@ -104,7 +108,8 @@ class Enhancer:
             return np.stack(results) if results else image.copy()
         if not image.size:
             return image.copy()
-        strength *= darkness(image)
+        if self._fades:
+            strength *= darkness(image)
         scene = (reduce_scene(image)[None],) if self._sees_scene else ()
         results = (
             (
@@ -213,7 +218,7 @@ def _enhancer(model: str, checkpoint: str | None) -> Enhancer:
 def enhance(
     image: np.ndarray,
     *,
-    model: str = "dual",
+    model: str = DEFAULT_MODEL,
     checkpoint: str | None = None,
     strength: float = 1.0,
     denoise: float = 1.0,

@@ -34,7 +34,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from lowlight_jax.enhance import methods
+from lowlight_jax.enhance import DEFAULT_MODEL, methods
 from lowlight_jax.enhance.finish import finish
 from lowlight_jax.enhance.jobs import Job, UsageError, plan_jobs
 from lowlight_jax.image_files import ImageFileError, Photo, read_photo, write_photo
@@ -94,9 +94,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     network = parser.add_mutually_exclusive_group()
     network.add_argument(
         "--model",
-        default="dual",
+        default=DEFAULT_MODEL,
         metavar="NAME",
-        help="shipped network or classical method, see --list (default: dual)",
+        help="shipped network or classical method, see --list (default: %(default)s)",
     )
     network.add_argument(
         "--checkpoint",
