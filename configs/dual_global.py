@@ -9,6 +9,10 @@ idea out, for the ablation: no_global (the network does not know the scene),
 no_own_output (the denoising module is trained on synthetic noise, not on what the
 enhancement module gives), no_reverse, no_colour, no_ema, no_augmentation.
 
+The weights that ship were trained on all pairs, for longer, in addition:
+
+    --config.data.validation_every=0 --config.phases.joint.steps=4500
+
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8

@@ -143,7 +143,7 @@ def test_highlights_count_where_the_top_is_seen(sees_top):
 
 
 def test_bands_are_what_they_say():
-    """They and the rest are the image; what is smooth is in none, noise in the first."""
+    """What is smooth is in none of them, of noise the most in the first."""
     rng = np.random.default_rng(0)
     rows = jnp.linspace(0.2, 0.8, 64)[None, :, None, None]
     ramp = jnp.broadcast_to(rows, (1, 64, 64, 3))

@@ -269,7 +269,8 @@ def test_network_without_denoising_module(word, capsys):
     save("in.png")
     words = ("in.png", "--output", "out")
     assert run(*words, word, factory=Brightener) == 2
-    assert "dual is a network without a denoising" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{DEFAULT_MODEL} is a network without a denoising" in error
     assert files() == {"in.png"}
     assert run(*words, factory=Brightener) == 0
 

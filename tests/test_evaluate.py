@@ -191,7 +191,7 @@ def test_enhancing_and_scoring_at_once_equals_scoring_the_files(folders, capsys)
     target = str(folders / "target")
     metrics = "--metrics=psnr,ssim"
     scores = []
-    assert enhance_command([low, "--output", saved]) == 0
+    assert enhance_command([low, "--output", saved, "--model", "dual"]) == 0
     for source in (["--pred", saved], ["--model", "dual", "--low", low]):
         output = folders / "scores.json"
         options = ["--target", target, metrics, "--output", str(output)]
