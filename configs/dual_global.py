@@ -19,7 +19,7 @@ As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
     --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000
 """
 
-from lowlight_jax.config import apply_variant, base_config, model_config, only_phase
+from lowlight_jax.config import apply_variant, dual_global_config
 
 VARIANTS = {
     "full": {},
@@ -42,27 +42,7 @@ VARIANTS = {
 
 
 def get_config(arg: str = ""):
-    c = base_config()
-    c.model = model_config("dual_global")
-    only_phase(c, "joint", steps=3000, learning_rate=4e-3)
-    c.phases.enhance.steps = 500
-    c.phases.enhance.learning_rate = 5e-3
-    c.data.batch_size = 4
-    c.optimizer.name = "adam"
-    c.optimizer.warmup_steps = 200
-    c.optimizer.ema_decay = 0.998
-    # Each MS-SSIM costs as much as the network: that of the last result alone is kept.
-    c.loss.enhancement.structural = 0.0
-    c.loss.enhancement.colour = 1.0
-    c.loss.denoising.reverse = 0.0
-    c.loss.denoising.detail = 1.0
-    c.loss.denoising.pixel = 2.0
-    c.loss.denoising.colour = 1.0
-    c.loss.denoising.coarse = 0.0
+    c = dual_global_config()
     c.augment.colour.gain = 0.1
-    c.augment.dark_stops = 0.7
-    c.augment.geometry.least_framing = 0.5
-    c.log_every_steps = 100
     c.evaluate_every_steps = 1000
-    c.checkpoint_every_steps = 500
     return apply_variant(c, arg, VARIANTS)

@@ -28,7 +28,7 @@ _TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted value
 _KNOTS = 6  # of a curve
 _LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the scene)
 _BAND_STEPS = 1, 2, 4  # px, between the taps of filters of 3
-_SMALL = nn.initializers.normal(1e-3)  # an untrained layer then changes almost nothing
+_SMALL = nn.initializers.normal(1e-3)  # an untrained layer then gives almost 0
 
 
 class SceneCurve(nn.Module):
