@@ -11,7 +11,7 @@ enhancement module gives), no_reverse, no_colour, no_ema, no_augmentation.
 
 The weights that ship were trained on all pairs, for longer, in addition:
 
-    --config.data.validation_every=0 --config.phases.joint.steps=4500
+    --config.data.validation_every=0 --config.phases.joint.steps=12000
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
@@ -25,6 +25,7 @@ VARIANTS = {
     "full": {},
     "no_global": {"model.uses_scene": False},
     "no_own_output": {
+        "phases.enhance.steps": 3500,  # as many for each module as in the others
         "phases.joint.steps": 0,
         "phases.denoise.steps": 3000,
         "phases.denoise.learning_rate": 4e-3,
