@@ -364,7 +364,7 @@ def _load_data(args: argparse.Namespace, network: nn.Module) -> dict[str, list[P
     For networks that repair they get holes; with --stops they are darkened, by each.
     """
     apart = {"validation_every": args.validation_every, "test_every": args.test_every}
-    title = f"{args.data}, {args.split}"
+    title = args.split  # goes into reports, where paths of this machine do not belong
     if "repair" not in network.phases and not args.stops:
         return {title: load_split(args.data, args.split, **apart)}
     parts = load_photographs(args.data, **apart)
