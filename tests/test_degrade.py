@@ -93,6 +93,23 @@ def test_a_dark_picture_keeps_what_was_lost_near_white():
     )
 
 
+def test_tone_curves_lie_around_those_of_real_cameras(photograph):
+    unchanged = darken(photograph / 255, tone_contrast=0.8)[0]
+    np.testing.assert_allclose(unchanged, photograph / 255, atol=1e-5)
+    grays = np.linspace(0.05, 0.9, 18)
+    ramp = np.tile(grays[None, :, None], (8, 1, 3))
+    for stops in 1.0, 2.0, 3.0, 4.0:
+        under = {"min_stops": stops, "max_stops": stops}
+        found = darken(ramp, 64, tone_contrast=0.8, **under)[:, 0, :, 0]
+        # Ying, Li, Gao 2017, formula 9: of the light times k, for the mean camera.
+        power = 2.0 ** (-stops * -0.3293)
+        mean_camera = np.exp(1.1258 * (1 - power)) * grays**power
+        assert np.abs(found.mean(0) - mean_camera).mean() < 0.02
+        assert (found.max(0) - found.min(0)).mean() > 0.04
+        linear = darken(ramp, **under)[0, 0, :, 0]
+        assert np.abs(linear - mean_camera).mean() > 0.03, "too bright"
+
+
 def test_noise_is_halved_by_chance():
     gray = np.full((32, 32, 3), 0.5)
     strong = darken(gray, 32, shot_noise_u8=8.0).std((1, 2, 3))

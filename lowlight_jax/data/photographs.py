@@ -28,6 +28,7 @@ EVERYDAY = Exposure(
     white_balance=0.1,
     noise_halvings=3.0,
     mixed_light=0.15,
+    tone_contrast=0.8,
     highlight_stops=1.0,
     least_jpeg_quality=70.0,
 )

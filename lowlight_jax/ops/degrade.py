@@ -32,6 +32,9 @@ class Exposure:
       noise_halvings: both noises are halved up to so many times.
       mixed_light: a second source of light makes red and blue differ by up to this,
         1 +- it, here and there as a smooth field says.
+      tone_contrast: the camera's tone curve takes the odds of sRGB values, v / (1 - v),
+        to the power of 1 to 1 + this. 0.4 comes within 5 / 255 of the mean of 201
+        cameras (formula 9 of Ying, Li, Gao 2017, "BIMEF"), none within 20 / 255.
       highlight_stops: parts near white had up to so many stops more light than white:
         the photograph lost it, a darker one keeps it.
       least_jpeg_quality: saved as JPEG of a quality between this and 100; 0: not.
@@ -47,6 +50,7 @@ class Exposure:
     shot_noise_u8: float = 2.0
     noise_halvings: float = 0.0
     mixed_light: float = 0.0
+    tone_contrast: float = 0.0
     highlight_stops: float = 0.0
     least_jpeg_quality: float = struct.field(default=0.0, pytree_node=False)
     field_part: float = 1.0
@@ -81,7 +85,8 @@ def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
     """The picture that a camera would have made of `high` with too little light.
 
     Light is scaled in linear space by 2 ** -stops, uneven over the image and between
-    the channels; then shot and read noise; then sRGB, 8 bits and JPEG.
+    the channels; then shot and read noise; then sRGB, the camera's tone curve, 8 bits
+    and JPEG. Before, the curve is taken off `high`.
     """
     key_pairs = jax.vmap(partial(jax.random.split, num=2))(keys)
     low = jax.vmap(partial(_underexpose, exposure=exposure))(key_pairs[:, 0], high)
@@ -97,7 +102,7 @@ def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
 
 
 def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Array:
-    keys = jax.random.split(key, 8)
+    keys = jax.random.split(key, 9)
     shape, part = high.shape[:2], exposure.field_part
     stops = jax.random.uniform(
         keys[0], minval=exposure.min_stops, maxval=exposure.max_stops
@@ -114,12 +119,20 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
     mixed = 1.0 + mixed * jnp.array([1.0, 0.0, -1.0])
     bright = jnp.clip(5.0 * luma(high) - 4.0, 0.0, 1.0)  # from 0.8 to white
     lost = exposure.highlight_stops * jax.random.uniform(keys[4]) * bright
-    light = srgb_to_linear(high) * balance * mixed * 2.0 ** (lost - stops)
+    contrast = 1.0 + exposure.tone_contrast * jax.random.uniform(keys[8])
+    light = srgb_to_linear(_tone_curve(high, 1.0 / contrast))
+    light *= balance * mixed * 2.0 ** (lost - stops)
     halvings = exposure.noise_halvings * jax.random.uniform(keys[5])
     read = exposure.read_noise_u8 / 255 * jax.random.normal(keys[6], high.shape)
     shot = exposure.shot_noise_u8 / 255 * jax.random.normal(keys[7], high.shape)
     light += (read + jnp.sqrt(light) * shot) * 2.0**-halvings
-    return linear_to_srgb(jnp.clip(light, 0.0, 1.0))
+    return _tone_curve(linear_to_srgb(jnp.clip(light, 0.0, 1.0)), contrast)
+
+
+def _tone_curve(values: jax.Array, contrast: jax.Array) -> jax.Array:
+    """Odds to the power of `contrast`: an S for more than 1, undone by 1 / contrast."""
+    bright = values**contrast
+    return bright / (bright + (1.0 - values) ** contrast)
 
 
 def add_noise(keys: jax.Array, images: Images, max_sigma_u8: float) -> Images:
