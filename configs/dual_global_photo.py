@@ -27,6 +27,5 @@ def get_config():
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
     c.identity_fraction = 0.2
-    c.augment.colour.gain = 0.05
     c.evaluate_every_steps = 3000
     return c
