@@ -9,9 +9,9 @@ were trained on all pairs, with `--config.data.validation_every=0` in addition.
 
 `:variant=` is for the ablation of docs/results.md. One idea is left out: no_global (the
 network does not know the scene), no_own_output (the denoising module is trained on
-synthetic noise, not on what the enhancement module gives), no_colour, no_ema; or added
-that did not help: reverse (the enhancement's reverse constraint), augmentation (of
-exposure, colour and framing).
+synthetic noise, not on what the enhancement module gives), no_colour, no_ema, absolute
+(errors are not squared, nothing is dropped out); or added that did not help: reverse
+(the enhancement's reverse constraint), augmentation (of exposure, colour and framing).
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
@@ -25,14 +25,21 @@ VARIANTS = {
     "full": {},
     "no_global": {"model.uses_scene": False},
     "no_own_output": {
-        "phases.enhance.steps": 3500,  # as many for each module as in the others
+        "phases.enhance.steps": 6500,  # as many for each module as in the others
         "phases.joint.steps": 0,
-        "phases.denoise.steps": 3000,
+        "phases.denoise.steps": 6000,
         "phases.denoise.learning_rate": 4e-3,
         "enhanced_fraction": 0.0,
     },
     "no_colour": {"loss.enhancement.colour": 0.0, "loss.denoising.colour": 0.0},
     "no_ema": {"optimizer.ema_decay": 0.0},
+    "absolute": {
+        "model.scene_dropout": 0.0,
+        "loss.enhancement.forward": 1.0,
+        "loss.enhancement.squared": 0.0,
+        "loss.denoising.pixel": 2.0,
+        "loss.denoising.squared": 0.0,
+    },
     "reverse": {"loss.enhancement.reverse": 1.0},
     "augmentation": {
         "augment.colour.gain": 0.1,
