@@ -128,7 +128,6 @@ def dual_global_config() -> ConfigDict:
     """
     c = base_config()
     c.model = model_config("dual_global")
-    c.model.scene_dropout = 0.3
     only_phase(c, "joint", steps=6000, learning_rate=4e-3)
     c.phases.enhance.steps = 500
     c.phases.enhance.learning_rate = 5e-3
@@ -138,15 +137,11 @@ def dual_global_config() -> ConfigDict:
     c.optimizer.ema_decay = 0.998
     # Each MS-SSIM costs as much as the network: that of the last result alone is kept.
     c.loss.enhancement.structural = 0.0
-    c.loss.enhancement.reverse = 0.0  # it costs 0.2 dB, docs/results.md
-    # Formula 10, squared: absolute errors lead to the median, which noise that is cut
-    # at black makes too colourful.
-    c.loss.enhancement.forward = 0.0
-    c.loss.enhancement.squared = 6.0
+    c.loss.enhancement.reverse = 0.0  # it does harm, docs/results.md
     c.loss.enhancement.colour = 1.0
     c.loss.denoising.reverse = 0.0
     c.loss.denoising.detail = 1.0
-    c.loss.denoising.squared = 12.0
+    c.loss.denoising.pixel = 2.0
     c.loss.denoising.colour = 1.0
     c.loss.denoising.coarse = 0.0
     c.log_every_steps = 100
