@@ -9,9 +9,9 @@ were trained on all pairs, with `--config.data.validation_every=0` in addition.
 
 `:variant=` is for the ablation of docs/results.md. One idea is left out: no_global (the
 network does not know the scene), no_own_output (the denoising module is trained on
-synthetic noise, not on what the enhancement module gives), no_colour, no_ema, absolute
-(errors are not squared, nothing is dropped out); or added that did not help: reverse
-(the enhancement's reverse constraint), augmentation (of exposure, colour and framing).
+synthetic noise, not on what the enhancement module gives), no_colour, no_ema; or added
+that did not help: reverse (the enhancement's reverse constraint), augmentation (of
+exposure, colour and framing).
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
@@ -33,13 +33,6 @@ VARIANTS = {
     },
     "no_colour": {"loss.enhancement.colour": 0.0, "loss.denoising.colour": 0.0},
     "no_ema": {"optimizer.ema_decay": 0.0},
-    "absolute": {
-        "model.scene_dropout": 0.0,
-        "loss.enhancement.forward": 1.0,
-        "loss.enhancement.squared": 0.0,
-        "loss.denoising.pixel": 2.0,
-        "loss.denoising.squared": 0.0,
-    },
     "reverse": {"loss.enhancement.reverse": 1.0},
     "augmentation": {
         "augment.colour.gain": 0.1,
@@ -51,12 +44,5 @@ VARIANTS = {
 
 def get_config(arg: str = ""):
     c = dual_global_config()
-    # How bright a scene should be cannot be known: squared errors lead to the mean of
-    # what it may be, and dropout keeps the network from learning LOL's by heart.
-    c.model.scene_dropout = 0.3
-    c.loss.enhancement.forward = 0.0
-    c.loss.enhancement.squared = 6.0
-    c.loss.denoising.pixel = 0.0
-    c.loss.denoising.squared = 12.0
     c.evaluate_every_steps = 1000
     return apply_variant(c, arg, VARIANTS)

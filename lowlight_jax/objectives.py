@@ -107,8 +107,8 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     return low, high
 
 
-def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple:
-    """The scenes of the dark sides and a key for each, for a network that sees them.
+def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, ...]:
+    """The scenes of the dark sides, in the batch of a network that sees them.
 
     They are varied or darkened as their crops are by the same key; but the means that
     they consist of have no noise, and show the whole of an uneven light.
@@ -125,7 +125,7 @@ def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple:
     )
     settings = dataclasses.replace(settings, exposure=whole)
     low, _ = _pairs(batch | scenes, key, settings)
-    return low, _image_keys(jax.random.fold_in(key, 4), batch)
+    return (low,)
 
 
 def enhance_objective(

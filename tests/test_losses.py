@@ -64,20 +64,6 @@ def test_denoising_loss_is_formula_6(images):
     np.testing.assert_allclose(loss, expected.mean(), rtol=1e-6)
 
 
-def test_squared_terms_are_mean_squared_errors(images):
-    low, high, illumination = images
-    only = dict.fromkeys(("structural", "forward", "reverse", "coarse"), 0.0)
-    weights = dual.EnhancementWeights(**only, squared=3.0)
-    enhanced = Enhanced(low / illumination, illumination, low, illumination)
-    loss, _ = dual.enhancement_loss(enhanced, low, high, weights)
-    expected = 3.0 * np.mean((low / illumination - high) ** 2)
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    weights = dual.DenoisingWeights(forward=0.0, reverse=0.0, coarse=0.0, squared=3.0)
-    denoised = Denoised(high * 0.5, high * 0.5, high, high * 0)
-    loss, _ = dual.denoising_loss(denoised, high, high, weights)
-    np.testing.assert_allclose(loss, 3.0 * np.mean((high * 0.5) ** 2), rtol=1e-5)
-
-
 def test_coarse_weight_applies_the_loss_to_the_coarse_result(images):
     low, high, illumination = images
     coarse = (low * 2, jnp.full_like(low, 0.5))

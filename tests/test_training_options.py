@@ -184,7 +184,7 @@ def test_pairs_and_photographs_are_mixed(tmp_path):
     assert len(scenes) == 5 and not held_out
     batch = next(make_batches(scenes, seed=0, crop_px=16, batch_size=20))
     low, high = _pairs(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
-    scene, _ = _scenes(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
+    (scene,) = _scenes(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
     assert batch["is_pair"].sum() == 8
     for i, is_pair in enumerate(batch["is_pair"]):
         bright, dark = high[i].mean() * 255, low[i].mean() * 255

@@ -9,7 +9,6 @@ import dataclasses
 
 from lowlight_jax.losses.colour import colour_difference
 from lowlight_jax.losses.structural import detail_loss, structural_loss
-from lowlight_jax.losses.supervised import squared_error
 from lowlight_jax.losses.two_way import (
     absolute_difference,
     forward_constraint,
@@ -28,8 +27,6 @@ class EnhancementWeights:
       structural: S(high, enhanced), formula 9.
       forward: formula 10.
       reverse: formula 12.
-      squared: mean squared error; chosen: where the light of a scene cannot be known,
-        the mean of what it may be is learnt, which scores higher on scenes not seen.
       colour: `colour_difference`; chosen, not in the paper.
       coarse: the whole loss again, on the coarse stage's result; chosen.
     """
@@ -37,7 +34,6 @@ class EnhancementWeights:
     structural: float = 1.0
     forward: float = 1.0
     reverse: float = 1.0
-    squared: float = 0.0
     colour: float = 0.0
     coarse: float = 0.5
 
@@ -53,7 +49,6 @@ class DenoisingWeights:
         finest scale, the one where noise is, a twentieth of its weight.
       pixel: |high - (noisy - noise)|; chosen: MS-SSIM alone leaves brightness and
         colour of flat areas free.
-      squared: mean squared error; chosen, as for the enhancement.
       colour: `colour_difference`; chosen, not in the paper.
       coarse: the whole loss again, on the first pass's result; chosen.
     """
@@ -62,7 +57,6 @@ class DenoisingWeights:
     reverse: float = 1.0
     detail: float = 0.0
     pixel: float = 0.0
-    squared: float = 0.0
     colour: float = 0.0
     coarse: float = 0.5
 
@@ -79,7 +73,6 @@ def enhancement_loss(
                 "structural": lambda: structural_loss(pred, high),
                 "forward": lambda: forward_constraint(illumination, low, high),
                 "reverse": lambda: reverse_constraint(illumination, low, high),
-                "squared": lambda: squared_error(pred, high),
                 "colour": lambda: colour_difference(pred, high),
             },
             by_name,
@@ -106,7 +99,6 @@ def denoising_loss(
                 "reverse": lambda: structural_loss(high + noise, noisy),
                 "detail": lambda: detail_loss(pred, high),
                 "pixel": lambda: absolute_difference(pred, high),
-                "squared": lambda: squared_error(pred, high),
                 "colour": lambda: colour_difference(pred, high),
             },
             by_name,

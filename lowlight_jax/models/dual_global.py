@@ -38,17 +38,14 @@ class SceneCurve(nn.Module):
     What a layer of 64 makes of the quantiles of the scene's channels sets its heights;
     all heights 0 bring the scene's mean to exp(-1). Statistics, because a convolution
     over the reduced picture learns LOL's few hundred scenes by heart: on scenes it has
-    not seen it was 1.5 dB worse. Dropout, in training, is against the same.
+    not seen it was 1.5 dB worse.
     """
 
     sees_top: bool = False
-    dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, low: Images, scene: Images, keys: jax.Array | None = None
-    ) -> Images:
+    def __call__(self, low: Images, scene: Images) -> Images:
         b = scene.shape[0]
         light = jnp.log(scene + _DARK).reshape(b, -1, 3)
         mean = light.mean((1, 2)).reshape(b, 1, 1, 1)
@@ -60,8 +57,6 @@ class SceneCurve(nn.Module):
         x = (quantiles - mean).reshape(b, 1, 1, -1)
         x = jnp.concatenate([x, mean + 3.0], axis=-1)  # LOL's means lie around -3
         x = nn.relu(Conv(64, kernel_px=1, name="hidden", dtype=self.dtype)(x))
-        if keys is not None:
-            x = _drop(keys, x, self.dropout)
         heights = Conv(3 * _KNOTS, 1, kernel_init=_SMALL, name="heights")(x)
         heights = heights.astype(jnp.float32).reshape(b, 1, 1, _KNOTS, 3)
         value = jnp.log(low + _DARK) - mean
@@ -103,22 +98,16 @@ class GlobalEnhancement(nn.Module):
 
     max_gain: float = 32.0
     sees_top: bool = False
-    scene_dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, low: Images, scene: Images, keys: jax.Array | None = None
-    ) -> Enhanced:
+    def __call__(self, low: Images, scene: Images) -> Enhanced:
         log_most = np.log(self.max_gain)
 
         def bounded(log_gain):
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
 
-        coarse = SceneCurve(
-            self.sees_top, self.scene_dropout, self.dtype, name="coarse"
-        )
-        log_gain = coarse(low, scene, keys)
+        log_gain = SceneCurve(self.sees_top, self.dtype, name="coarse")(low, scene)
         coarse_log_gain = bounded(log_gain)
         coarse_pred = low * jnp.exp(coarse_log_gain)
         fine = LocalCorrection(self.dtype, name="fine")
@@ -190,15 +179,12 @@ class DualGlobalNetwork(nn.Module):
       uses_scene: False (ablation): every picture's scene is taken for the same one.
       sees_top: the statistics of the scene tell its brightest parts apart, which show
         how far below white it was exposed.
-      scene_dropout: part of what is made of the statistics that is left out at random
-        in training, in [0, 1).
       max_gain: the largest gain, 1 / the smallest illumination.
       dtype: of the convolutions; parameters and the rest are float32.
     """
 
     uses_scene: bool = True
     sees_top: bool = False
-    scene_dropout: float = 0.0
     max_gain: float = 32.0
     dtype: jnp.dtype = jnp.float32
 
@@ -209,35 +195,24 @@ class DualGlobalNetwork(nn.Module):
     def __post_init__(self):
         if self.max_gain <= 1:
             raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
-        if not 0 <= self.scene_dropout < 1:
-            raise ValueError(
-                f"model.scene_dropout is {self.scene_dropout}; expected 0 to below 1"
-            )
         super().__post_init__()
 
     def setup(self):
-        self.enhancement = GlobalEnhancement(
-            self.max_gain, self.sees_top, self.scene_dropout, self.dtype
-        )
+        self.enhancement = GlobalEnhancement(self.max_gain, self.sees_top, self.dtype)
         self.denoising = GlobalDenoising(self.dtype)
 
-    def __call__(
-        self, low: Images, scene: Images, keys: jax.Array | None = None
-    ) -> DualOutput:
+    def __call__(self, low: Images, scene: Images) -> DualOutput:
         """See `enhance`."""
-        enhanced = self.enhance(low, scene, keys)
+        enhanced = self.enhance(low, scene)
         denoised = self.denoise(enhanced.pred, enhanced.illumination)
         return DualOutput(denoised.pred, enhanced, denoised)
 
-    def enhance(
-        self, low: Images, scene: Images, keys: jax.Array | None = None
-    ) -> Enhanced:
+    def enhance(self, low: Images, scene: Images) -> Enhanced:
         """The enhancement module alone.
 
         Args:
           low: `[b, h, w, 3]` in [0, 1], h and w multiples of 8.
           scene: `[b, 32, 32, 3]` in [0, 1], `reduce_scene` of the whole pictures.
-          keys: `[b]`, for the dropout of each image in training; None: without.
         """
         _check_size(low)
         if scene.shape != (low.shape[0], SCENE_PX, SCENE_PX, 3):
@@ -247,7 +222,7 @@ class DualGlobalNetwork(nn.Module):
             )
         if not self.uses_scene:
             scene = jnp.full_like(scene, 0.05)  # the mean of LOL's dark pictures
-        return self.enhancement(low, scene, keys)
+        return self.enhancement(low, scene)
 
     def denoise(self, noisy: Images, illumination: Images) -> Denoised:
         """The denoising module alone, on what the division by `illumination` gave."""
@@ -262,12 +237,6 @@ class DualGlobalNetwork(nn.Module):
         illumination = [*pooled, full, up, up]
         noise = [half, full, half, full, half, full, up, full, up, full, full, full, up]
         return output_pixel_reach(illumination + noise)
-
-
-def _drop(keys: jax.Array, x: jax.Array, part: float) -> jax.Array:
-    """Dropout of `[b, 1, 1, c]` by a key for each image, whatever batch it is in."""
-    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - part, x.shape[1:]))(keys)
-    return jnp.where(kept, x / (1 - part), 0).astype(x.dtype)
 
 
 def _bands(image: Images) -> list[Images]:
