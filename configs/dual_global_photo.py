@@ -23,9 +23,6 @@ def get_config():
     c.model.sees_top = True
     c.phases.enhance.steps = 6000
     c.data.embedded = True
-    c.augment.dark_stops = 0.7
-    c.augment.geometry.least_framing = 0.5
-    c.augment.colour.gain = 0.05
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
     c.identity_fraction = 0.2
