@@ -5,7 +5,7 @@
 DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. In the
 first minutes the enhancement module learns the exposure alone, then both modules are
 trained together; chosen by validation on scenes not trained on. The weights that ship
-were trained on all pairs, with `--config.data.validation_every=0` in addition.
+were trained on all pairs in another way, see lowlight_jax/weights/dual_global.md.
 
 `:variant=` is for the ablation of docs/results.md. One idea is left out: no_global (the
 network does not know the scene), no_own_output (the denoising module is trained on
