@@ -5,13 +5,14 @@
 DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. In the
 first minutes the enhancement module learns the exposure alone, then both modules are
 trained together; chosen by validation on scenes not trained on. The weights that ship
-were trained on all pairs in another way, see lowlight_jax/weights/dual_global.md.
+are of `:variant=shipped` (12,000 steps, with augmentation and the reverse term), on
+all pairs, with `--config.data.validation_every=0` in addition.
 
-`:variant=` is for the ablation of docs/results.md. One idea is left out: no_global (the
-network does not know the scene), no_own_output (the denoising module is trained on
-synthetic noise, not on what the enhancement module gives), no_colour, no_ema; or added
-that did not help: reverse (the enhancement's reverse constraint), augmentation (of
-exposure, colour and framing).
+The other variants are for the ablation of docs/results.md. One idea is left out:
+no_global (the network does not know the scene), no_own_output (the denoising module is
+trained on synthetic noise, not on what the enhancement module gives), no_colour,
+no_ema; or added that did not help: reverse (the enhancement's reverse constraint),
+augmentation (of exposure, colour and framing).
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
@@ -21,8 +22,16 @@ As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 
 from lowlight_jax.config import apply_variant, dual_global_config
 
+AUGMENTATION = {
+    "augment.colour.gain": 0.1,
+    "augment.dark_stops": 0.7,
+    "augment.geometry.least_framing": 0.5,
+}
+REVERSE = {"loss.enhancement.reverse": 1.0}
+
 VARIANTS = {
     "full": {},
+    "shipped": {**AUGMENTATION, **REVERSE, "phases.joint.steps": 12000},
     "no_global": {"model.uses_scene": False},
     "no_own_output": {
         "phases.enhance.steps": 6500,  # as many for each module as in the others
@@ -33,12 +42,8 @@ VARIANTS = {
     },
     "no_colour": {"loss.enhancement.colour": 0.0, "loss.denoising.colour": 0.0},
     "no_ema": {"optimizer.ema_decay": 0.0},
-    "reverse": {"loss.enhancement.reverse": 1.0},
-    "augmentation": {
-        "augment.colour.gain": 0.1,
-        "augment.dark_stops": 0.7,
-        "augment.geometry.least_framing": 0.5,
-    },
+    "reverse": REVERSE,
+    "augmentation": AUGMENTATION,
 }
 
 

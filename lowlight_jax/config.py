@@ -137,7 +137,7 @@ def dual_global_config() -> ConfigDict:
     c.optimizer.ema_decay = 0.998
     # Each MS-SSIM costs as much as the network: that of the last result alone is kept.
     c.loss.enhancement.structural = 0.0
-    c.loss.enhancement.reverse = 0.0  # it does harm, docs/results.md
+    c.loss.enhancement.reverse = 0.0  # docs/results.md: no better with it
     c.loss.enhancement.colour = 1.0
     c.loss.denoising.reverse = 0.0
     c.loss.denoising.detail = 1.0
