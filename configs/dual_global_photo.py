@@ -23,6 +23,7 @@ def get_config():
     c.model.sees_top = True
     c.phases.enhance.steps = 6000
     c.data.embedded = True
+    c.data.darken_pairs = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
     c.identity_fraction = 0.2

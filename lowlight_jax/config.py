@@ -50,6 +50,7 @@ def base_config() -> ConfigDict:
     c.data.root = ""  # folder of pairs
     c.data.photographs = ""  # folder of normal photographs; both "": the embedded
     c.data.embedded = False  # the embedded photographs too, beside a folder's
+    c.data.darken_pairs = False  # beside photographs: pairs' normal sides are such too
     c.data.cache_dir = ""  # of decoded pairs; "": ~/.cache/lowlight_jax
     c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th scene is for validation; 0: none

@@ -38,7 +38,10 @@ def load_data(
     if data.photographs or data.embedded or not data.root:
         training, apart = _load_photographs(data)
         of_photographs = _PhotographViews(training)
-        views = _PairsAndPhotographs(views, of_photographs) if views else of_photographs
+        if views:
+            views = _PairsAndPhotographs(views, of_photographs, data.darken_pairs)
+        else:
+            views = of_photographs
         if damaged:
             apart = photographs.damaged_pairs(apart, Damage(**config.damage))
         else:
@@ -131,20 +134,29 @@ class _PhotographViews(Sequence[Views]):
 class _PairsAndPhotographs(Sequence[Views]):
     """Both in one batch, with the same views: the dark side of photographs is bright.
 
-    "is_pair" tells which of them is to be darkened.
+    "is_pair" tells which of them is to be darkened. With `darken_pairs` the normal side
+    of each pair is one more photograph.
     """
 
-    def __init__(self, pairs: _PairViews, photographs: _PhotographViews):
-        self._pairs, self._photographs = pairs, photographs
+    def __init__(
+        self, pairs: _PairViews, photographs: _PhotographViews, darken_pairs: bool
+    ):
+        self._pairs = pairs
+        self._photographs = [photographs, pairs] if darken_pairs else [photographs]
 
     def __len__(self) -> int:
-        return len(self._pairs) + len(self._photographs)
+        return len(self._pairs) + sum(map(len, self._photographs))
 
     def __getitem__(self, index: int) -> Views:
         if index < len(self._pairs):
             return self._pairs[index] | {"is_pair": np.True_}
-        high = self._photographs[index - len(self._pairs)]["high"]
-        return {"low": high, "high": high, "is_pair": np.False_}
+        index -= len(self._pairs)
+        for photographs in self._photographs:
+            if index < len(photographs):
+                high = photographs[index]["high"]
+                return {"low": high, "high": high, "is_pair": np.False_}
+            index -= len(photographs)
+        raise IndexError(index)
 
 
 class _WithScenes(Sequence[Views]):
@@ -152,7 +164,7 @@ class _WithScenes(Sequence[Views]):
 
     def __init__(self, scenes: Sequence[Views]):
         self._scenes = scenes
-        self._reduced = lru_cache(maxsize=4096)(self._reduce)  # 12 KiB each
+        self._reduced = lru_cache(maxsize=2048)(self._reduce)  # 192 KiB each
 
     def __len__(self) -> int:
         return len(self._scenes)

@@ -19,7 +19,7 @@ from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.scene import SCENE_PX
 
 # uint8 `[h, w, 3]` of one scene, all of the same size; and, by names that end in
-# "_scene", `reduce_scene` of them, float32 `[32, 32, 3]`; and single values.
+# "_scene", `reduce_scene` of them, float32 `[128, 128, 3]`; and single values.
 Views = dict[str, np.ndarray]
 
 
@@ -168,7 +168,7 @@ def make_batches(
 ) -> Iterator[Views]:
     """Endless batches: uint8 crops `[b, crop_px, crop_px, 3]` by view, and "number".
 
-    Reduced whole pictures among the views are `[b, 32, 32, 3]`, those of the crops.
+    Reduced whole pictures among the views are `[b, 128, 128, 3]`, those of the crops.
 
     All hosts go through the scenes together, epoch by epoch, in one shuffled order: a
     host cuts every `host_count`-th crop of it, and so neither shares a crop with

@@ -6,20 +6,20 @@ training, a tile in `enhance`) gets the same reduced picture with every window o
 
 import numpy as np
 
-SCENE_PX = 32  # side of the reduced picture; chosen
+SCENE_PX = 128  # side of the reduced picture; chosen
 
 
 def reduce_scene(image: np.ndarray) -> np.ndarray:
-    """Means over a grid of 32 by 32 boxes, whatever the picture's shape.
+    """Means over a grid of 128 by 128 boxes, whatever the picture's shape.
 
-    Boxes begin at whole pixels; where the picture has fewer than 32 of them along an
+    Boxes begin at whole pixels; where the picture has fewer than 128 of them along an
     axis, pixels repeat.
 
     Args:
       image: `[h, w, c]`, c = 3 or 1 (gray), sRGB: unsigned integers of full range, or
         floating point in [0, 1].
     Returns:
-      `[32, 32, 3]` float32 in [0, 1].
+      `[128, 128, 3]` float32 in [0, 1].
     """
     full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
     for axis in (0, 1):
