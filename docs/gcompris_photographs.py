@@ -1,7 +1,7 @@
-"""Photographs out of GCompris, the teaching game, as `dual_global_photo` was trained on.
+"""Photographs out of the teaching game GCompris, which `dual_global_photo` learnt from.
 
-    apt-get download gcompris-qt-data && dpkg-deb -x gcompris-qt-data_*.deb gcompris
-    python docs/gcompris_photographs.py gcompris/usr/share/gcompris-qt/rcc PHOTOS/gcompris
+    apt-get download gcompris-qt-data && dpkg-deb -x gcompris-qt-data_*.deb game
+    python docs/gcompris_photographs.py game/usr/share/gcompris-qt/rcc PHOTOS/gcompris
 
 Of animals, monuments, tools and landscapes, by many cameras; under free licences, which
 GCompris lists. Its archives (Qt resources) hold the WebP files as they are; drawings,

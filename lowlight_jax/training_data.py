@@ -142,20 +142,20 @@ class _PairsAndPhotographs(Sequence[Views]):
         self, pairs: _PairViews, photographs: _PhotographViews, darken_pairs: bool
     ):
         self._pairs = pairs
-        self._photographs = [photographs, pairs] if darken_pairs else [photographs]
+        self._normal = [photographs, pairs] if darken_pairs else [photographs]
 
     def __len__(self) -> int:
-        return len(self._pairs) + sum(map(len, self._photographs))
+        return len(self._pairs) + sum(map(len, self._normal))
 
     def __getitem__(self, index: int) -> Views:
         if index < len(self._pairs):
             return self._pairs[index] | {"is_pair": np.True_}
         index -= len(self._pairs)
-        for photographs in self._photographs:
-            if index < len(photographs):
-                high = photographs[index]["high"]
+        for views in self._normal:
+            if index < len(views):
+                high = views[index]["high"]
                 return {"low": high, "high": high, "is_pair": np.False_}
-            index -= len(photographs)
+            index -= len(views)
         raise IndexError(index)
 
 

@@ -194,8 +194,13 @@ def test_pairs_and_photographs_are_mixed(tmp_path):
         else:
             assert 0.4 * bright < dark < 0.75 * bright
         np.testing.assert_allclose(scene[i].mean() * 255, dark, rtol=0.1)
+    config.data.darken_pairs = True
+    more = load_data(config, damaged=False, with_scenes=True)[0]
+    assert len(more) == 5 + 2
+    assert [int(views["low"].mean()) for views in more][5:] == [100, 120]
+    assert [bool(views["is_pair"]) for views in more] == [True] * 2 + [False] * 5
     config.data.embedded = True
-    assert len(load_data(config, damaged=False, with_scenes=True)[0]) == 5 + 4
+    assert len(load_data(config, damaged=False, with_scenes=True)[0]) == 5 + 2 + 4
 
 
 @pytest.mark.parametrize(
