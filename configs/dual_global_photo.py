@@ -4,8 +4,10 @@
         --config.data.root=PAIRS --config.data.photographs=PHOTOS
 
 The network and losses of configs/dual_global.py. PAIRS: as there. PHOTOS: a folder of
-normal photographs; they, and those that come with scikit-image, are under-exposed by 0
-to 5 stops in uneven, mixed light, with noise and JPEG. Some of the crops stay as they
+normal photographs; they, the normal sides of the pairs, and the photographs that come
+with scikit-image are under-exposed by 0 to 5 stops in uneven, mixed light, with noise
+and JPEG. The weights that ship saw BSDS500's training part and those of GCompris
+(`docs/gcompris_photographs.py`). Some of the crops stay as they
 are, so that a normal exposure is left alone. On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
@@ -22,6 +24,7 @@ def get_config():
     c = dual_global_config()
     c.model.sees_top = True
     c.phases.enhance.steps = 6000
+    c.phases.joint.steps = 8000
     c.data.embedded = True
     c.data.darken_pairs = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
