@@ -6,9 +6,9 @@
 The network and losses of configs/dual_global.py. PAIRS: as there. PHOTOS: a folder of
 normal photographs; they, the normal sides of the pairs, and the photographs that come
 with scikit-image are under-exposed by 0 to 5 stops in uneven, mixed light, with noise
-and JPEG. The weights that ship saw BSDS500's training part and those of GCompris
-(`docs/gcompris_photographs.py`). Some of the crops stay as they
-are, so that a normal exposure is left alone. On a GPU or a TPU core, in addition:
+and JPEG. Some of the crops stay as they are, so that a normal exposure is left alone.
+The weights that ship saw BSDS500's training part and photographs of GCompris
+(`docs/gcompris_photographs.py`). On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
     --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000

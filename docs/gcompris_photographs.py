@@ -52,6 +52,11 @@ def main() -> None:
     parser.add_argument("rcc", type=Path, help="folder of GCompris' .rcc files")
     parser.add_argument("output", type=Path, help="folder for the photographs (PNG)")
     args = parser.parse_args()
+    missing = [a for a in ACTIVITIES if not (args.rcc / f"{a}.rcc").is_file()]
+    if missing:
+        parser.error(
+            f"{args.rcc} holds no {missing[0]}.rcc; expected GCompris' archives"
+        )
     args.output.mkdir(parents=True, exist_ok=True)
     seen: list[np.ndarray] = []
     for activity in ACTIVITIES:

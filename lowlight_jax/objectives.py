@@ -110,8 +110,8 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
 def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, ...]:
     """The scenes of the dark sides, in the batch of a network that sees them.
 
-    They are varied or darkened as their crops are by the same key; but the means that
-    they consist of have no noise, and show the whole of an uneven light.
+    They are varied or darkened as their crops are by the same key; but they show the
+    whole of an uneven light, and get no noise: means of boxes have little of it.
     """
     if "high_scene" not in batch:
         return ()

@@ -141,22 +141,21 @@ class _PairsAndPhotographs(Sequence[Views]):
     def __init__(
         self, pairs: _PairViews, photographs: _PhotographViews, darken_pairs: bool
     ):
-        self._pairs = pairs
-        self._normal = [photographs, pairs] if darken_pairs else [photographs]
+        self._pairs, self._photographs = pairs, photographs
+        self._darkened = pairs if darken_pairs else ()
 
     def __len__(self) -> int:
-        return len(self._pairs) + sum(map(len, self._normal))
+        return len(self._pairs) + len(self._photographs) + len(self._darkened)
 
     def __getitem__(self, index: int) -> Views:
         if index < len(self._pairs):
             return self._pairs[index] | {"is_pair": np.True_}
         index -= len(self._pairs)
-        for views in self._normal:
-            if index < len(views):
-                high = views[index]["high"]
-                return {"low": high, "high": high, "is_pair": np.False_}
-            index -= len(views)
-        raise IndexError(index)
+        if index < len(self._photographs):
+            high = self._photographs[index]["high"]
+        else:
+            high = self._darkened[index - len(self._photographs)]["high"]
+        return {"low": high, "high": high, "is_pair": np.False_}
 
 
 class _WithScenes(Sequence[Views]):

@@ -51,16 +51,14 @@ class SceneCurve(nn.Module):
     def __call__(self, low: Images, scene: Images) -> Images:
         b, h, w, _ = scene.shape
         tiles = scene.reshape(b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3)
-        light, most_light = (
-            jnp.log(reduced + _DARK).reshape(b, -1, 3)
-            for reduced in (tiles.mean((2, 4)), tiles.max((2, 4)))
-        )
+        light = jnp.log(tiles.mean((2, 4)) + _DARK).reshape(b, -1, 3)
         mean = light.mean((1, 2)).reshape(b, 1, 1, 1)
         light = jnp.sort(light, axis=1)
         quantiles = light.reshape(b, 1, _QUANTILES, -1, 3).mean(3)
         if self.sees_top:
-            most_light = jnp.sort(most_light, axis=1)
-            top = [most_light[:, None, None, i:j].mean(3) for i, j in _TOP]
+            maxima = jnp.log(tiles.max((2, 4)) + _DARK).reshape(b, -1, 3)
+            maxima = jnp.sort(maxima, axis=1)
+            top = [maxima[:, None, None, i:j].mean(3) for i, j in _TOP]
             quantiles = jnp.concatenate([quantiles, *top], axis=2)
         x = (quantiles - mean).reshape(b, 1, 1, -1)
         x = jnp.concatenate([x, mean + 3.0], axis=-1)  # LOL's means lie around -3
