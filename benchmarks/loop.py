@@ -34,12 +34,13 @@ def load_config(path: str):
 
 def time_loop(path: str) -> None:
     """One phase of the real loop, its step timed from within."""
-    from lowlight_jax.allocator import keep_freed_memory
+    from lowlight_jax.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     import jax
 
-    from lowlight_jax import parallel, train
+    from lowlight_jax.runtime import parallel
+    from lowlight_jax.training import loop as train
 
     starts, seconds, bare = [], [], []
     compile_step = parallel.compile_step

@@ -73,7 +73,7 @@ def jax_job(job: str, weights: str):
     import jax
     import jax.numpy as jnp
 
-    from lowlight_jax.compile import cpu_compiler_options
+    from lowlight_jax.runtime.compiler import cpu_compiler_options
 
     network, params = load_network(weights)
     params, low, target = jax.device_put((params, *images(job)))
@@ -108,7 +108,7 @@ def jax_job(job: str, weights: str):
 
 
 def tiled_job(job: str, weights: str):
-    from lowlight_jax.enhance import Enhancer
+    from lowlight_jax.inference.enhancer import Enhancer
 
     enhancer = Enhancer.from_params(*load_network(weights))
     low = images(job)[0][0]
@@ -208,7 +208,7 @@ def torch_job(job: str, weights: str):
 def work(side: str, job: str, weights: str) -> None:
     """A contestant: warms up, writes its result, then one repeat per line of input."""
     if side == "jax tuned":
-        from lowlight_jax.allocator import keep_freed_memory
+        from lowlight_jax.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
     makers = {"jax": jax_job, "jax tuned": jax_job, "jax tiled": tiled_job}

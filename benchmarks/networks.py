@@ -20,8 +20,8 @@ def make_job(name: str):
     import jax
     import numpy as np
 
-    from lowlight_jax.compile import cpu_compiler_options
     from lowlight_jax.models import example_inputs, init_params, make_model
+    from lowlight_jax.runtime.compiler import cpu_compiler_options
 
     network = make_model(name)
     params = init_params(network, jax.random.key(0))
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
 
-    from lowlight_jax.allocator import keep_freed_memory
+    from lowlight_jax.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     jobs = {name: make_job(name) for name in args.names}

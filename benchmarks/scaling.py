@@ -39,11 +39,11 @@ def work(backend: str, per_device: int, crop: int) -> None:
     import numpy as np
     import optax
 
-    from lowlight_jax import parallel
     from lowlight_jax.models.dual import DualNetwork
-    from lowlight_jax.objectives import Settings, make_objective
-    from lowlight_jax.optimizer import make_optimizer
-    from lowlight_jax.train_step import init_train_state, train_step
+    from lowlight_jax.runtime import parallel
+    from lowlight_jax.training.objectives import Settings, make_objective
+    from lowlight_jax.training.optimizer import make_optimizer
+    from lowlight_jax.training.step import init_train_state, train_step
 
     network = DualNetwork()
     tx = make_optimizer(optax.constant_schedule(1e-4))

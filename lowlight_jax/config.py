@@ -195,9 +195,9 @@ def validate(config: ConfigDict) -> None:
     Raises:
       ConfigError: with one line for each failure.
     """
-    from lowlight_jax.objectives import OBJECTIVES
-    from lowlight_jax.optimizer import OPTIMIZERS, SCHEDULES
-    from lowlight_jax.parallel import BACKENDS
+    from lowlight_jax.runtime.parallel import BACKENDS
+    from lowlight_jax.training.objectives import OBJECTIVES
+    from lowlight_jax.training.optimizer import OPTIMIZERS, SCHEDULES
 
     c = config
     choices = [

@@ -12,25 +12,16 @@ Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to d
 """
 
 import argparse
-import csv
-import io
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import numpy as np
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from lowlight_jax import metrics, scoring, weights
-from lowlight_jax.baselines import inpainting, lime, retinex, tone
-from lowlight_jax.cache import use_compilation_cache
+from lowlight_jax import metrics, weights
 from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.data.photographs import (
     EVERYDAY,
@@ -38,257 +29,20 @@ from lowlight_jax.data.photographs import (
     darkened_pairs,
     load_photographs,
 )
-from lowlight_jax.enhance import Enhancer
-from lowlight_jax.enhance.repair import Repairer
-from lowlight_jax.image_files import ImageFileError, find_images, read_photo
-from lowlight_jax.models import name_of
+from lowlight_jax.evaluation import scoring
+from lowlight_jax.evaluation.comparison import (
+    classical_methods,
+    compared_measures,
+    network_methods,
+    score_methods,
+    truth,
+)
+from lowlight_jax.evaluation.folders import pair_files, read_items
+from lowlight_jax.evaluation.report import print_scores, write_report
+from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.inference.enhancer import Enhancer
 from lowlight_jax.ops.damage import Damage
-from lowlight_jax.scoring import Item, Scores
-from lowlight_jax.whole_file import write_whole
-
-Method = Callable[[Pair], np.ndarray]  # the result for a pair's dark or damaged side
-
-COMPARED = ("psnr_rgb", "ssim_rgb", "ciede2000", "saturation_ratio", "noise_level")
-COMPARED_REPAIRS = ("psnr_holes", "psnr_rgb", "ssim_rgb", "ciede2000")
-
-
-def compared_measures(network: nn.Module) -> tuple[str, ...]:
-    """What results of a network are compared by."""
-    return COMPARED_REPAIRS if "repair" in network.phases else COMPARED
-
-
-def network_methods(network: nn.Module, params: Any) -> dict[str, Method]:
-    """The network and, before it, its enhancement module alone, where it has one."""
-    if "repair" in network.phases:
-        repairer = Repairer.from_params(network, params)
-        return {name_of(network): lambda pair: repairer(pair.low, pair.mask)}
-    enhancer = Enhancer.from_params(network, params)
-    whole = lambda pair: enhancer(pair.low)  # noqa: E731
-    if not enhancer.can_denoise:
-        return {name_of(network): whole}
-    return {
-        "enhancement only": lambda pair: enhancer(pair.low, denoise=0),
-        "enhancement + denoising": whole,
-    }
-
-
-def classical_methods(network: nn.Module) -> dict[str, Method]:
-    """What costs nothing and does the work of a network."""
-    methods = {"input": lambda pair: pair.low}
-    if "repair" in network.phases:
-        for name, method in inpainting.METHODS.items():
-            methods[name] = partial(_repair_classically, method)
-        return methods
-    return methods | {
-        "gamma 0.4": lambda pair: tone.gamma(pair.low),
-        "CLAHE": lambda pair: tone.clahe(pair.low),
-        "MSRCR": lambda pair: retinex.msrcr(pair.low),
-        "LIME": lambda pair: lime.lime(pair.low),
-    }
-
-
-def _repair_classically(method: Callable, pair: Pair) -> np.ndarray:
-    return method(pair.low, pair.mask)
-
-
-def score_methods(
-    methods: Mapping[str, Method],
-    pairs: Sequence[Pair],
-    *,
-    measures: Sequence[str] = COMPARED,
-    quiet: bool = False,
-) -> dict[str, Scores]:
-    """Scores of every method on every pair.
-
-    Args:
-      methods: by name; each returns uint8 `[h, w, 3]`.
-      pairs: what they are tried on.
-      measures: see `scoring.score_items`.
-      quiet: without progress bar.
-    """
-
-    def items(method: Method, title: str) -> Iterator[Item]:
-        for pair in track(pairs, title, transient=True, disable=quiet):
-            yield Item(pair.name, method(pair), pair.high, pair.low, pair.mask)
-
-    return {
-        name: scoring.score_items(items(method, name), measures)
-        for name, method in methods.items()
-    }
-
-
-def truth(pair: Pair) -> np.ndarray:
-    """The target itself, a method like the others: what can be reached."""
-    return pair.high
-
-
-def print_scores(
-    title: str, scores: Mapping[str, Scores], *, per_image: bool = False
-) -> None:
-    """A row for each method: mean ± standard deviation over images."""
-    table = Table(title=title)
-    table.add_column("")
-    columns = list(next(iter(scores.values())).columns)
-    for column in columns:
-        table.add_column(_heading(column), justify="right")
-    for method, of_method in scores.items():
-        if per_image:
-            for i, name in enumerate(of_method.names):
-                values = [of_method.columns[column][i] for column in columns]
-                cells = [_cell(c, v) for c, v in zip(columns, values, strict=True)]
-                table.add_row(name, *cells)
-            table.add_section()
-        table.add_row(method, *(summary(of_method, column) for column in columns))
-    Console(width=max(100, 24 + 18 * len(columns))).print(table)
-
-
-def _heading(column: str) -> str:
-    measure = column.removesuffix("_gtmean")
-    better = "↑" if scoring.higher_is_better(measure) else "↓"
-    return column if column.startswith("saturation") else f"{column} {better}"
-
-
-def _cell(column: str, value: float | None) -> str:
-    digits = scoring.DIGITS.get(column.removesuffix("_gtmean"), 2)
-    return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
-
-
-def summary(scores: Scores, column: str) -> str:
-    """Mean ± standard deviation over images, and how many where not all have one."""
-    mean, std = scores.mean(column), scores.std(column)
-    count = scores.values(column).size
-    text = _cell(column, mean)
-    if not np.isnan(std):
-        text += f" ± {_cell(column, std)}"
-    return text if count == len(scores.names) else f"{text} ({count} images)".strip()
-
-
-def write_report(
-    path: Path, scores: Mapping[str, Scores], *, protocol: str = scoring.PROTOCOL
-) -> None:
-    """Protocol, versions, means and a row for each image; JSON or CSV by suffix."""
-    versions = {name: metadata.version(name) for name in ("jax", "dm-pix", "numpy")}
-    rows = [
-        {"method": method, "image": name}
-        | {column: values[i] for column, values in of_method.columns.items()}
-        for method, of_method in scores.items()
-        for i, name in enumerate(of_method.names)
-    ]
-    if path.suffix == ".csv":
-        file = io.StringIO()
-        file.write(f"# {protocol}\n# {json.dumps(versions)}\n")
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        text = file.getvalue()
-    else:
-        summary = {
-            method: {
-                column: {
-                    "mean": _or_none(of_method.mean(column)),
-                    "std": _or_none(of_method.std(column)),
-                    "images": int(of_method.values(column).size),
-                }
-                for column in of_method.columns
-            }
-            for method, of_method in scores.items()
-        }
-        notes = [note for of_method in scores.values() for note in of_method.notes]
-        report = {
-            "protocol": protocol,
-            "versions": versions,
-            "summary": summary,
-            "notes": notes,
-            "rows": rows,
-        }
-        text = json.dumps(report, indent=1)
-    write_whole(path, text.encode())
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value  # JSON has no NaN
-
-
-def pair_files(
-    folders: Mapping[str, Path],
-) -> tuple[list[tuple[str, dict[str, Path]]], list[str]]:
-    """Files of the same name, whatever their suffix, in every folder.
-
-    Returns:
-      `(name, {role: file})` in order of name, and a sentence for each file that has no
-      partner.
-    Raises:
-      ValueError: a folder is missing or holds no images.
-    """
-    named: dict[str, dict[str, Path]] = {}
-    problems = []
-    for role, folder in folders.items():
-        if not folder.is_dir():
-            raise ValueError(f"--{role}: {folder} is no folder; expected one of images")
-        files = find_images(folder)
-        if not files:
-            raise ValueError(f"--{role}: {folder} holds no images")
-        for file in files:
-            name = str(file.relative_to(folder).with_suffix(""))
-            if role in named.setdefault(name, {}):
-                problems.append(
-                    f"{file}: a second file of this name; the first is used"
-                )
-            else:
-                named[name][role] = file
-    pairs = []
-    for name, files in sorted(named.items()):
-        missing = [role for role in folders if role not in files]
-        if missing:
-            found = next(iter(files.values()))
-            problems.append(
-                f"{found}: no file of this name in --{', --'.join(missing)}"
-            )
-        else:
-            pairs.append((name, files))
-    return pairs, problems
-
-
-def read_8_bit(path: Path) -> np.ndarray:
-    """The pixels of an 8-bit file without transparency, uint8 `[h, w, c]`.
-
-    Raises:
-      ImageFileError: it cannot be read, or is no such file.
-    """
-    photo = read_photo(path)
-    if photo.pixels.dtype != np.uint8 or photo.alpha is not None:
-        found = "16 bits" if photo.pixels.dtype != np.uint8 else "transparency"
-        raise ImageFileError(
-            f"{path}: found an image with {found}; scores are defined for 8-bit RGB or "
-            "gray images: convert it"
-        )
-    return photo.pixels
-
-
-def read_items(
-    pairs: Iterable[tuple[str, Mapping[str, Path]]],
-    enhancer: Enhancer | None,
-    problems: list[str],
-) -> Iterator[Item]:
-    """Items of the files that can be scored; a sentence in `problems` for the others.
-
-    `pred` comes from its file, or with an enhancer from the file `low`.
-    """
-    for name, files in pairs:
-        try:
-            images = {role: read_8_bit(file) for role, file in files.items()}
-        except ImageFileError as error:
-            problems.append(str(error))
-            continue
-        if len({image.shape for image in images.values()}) > 1:
-            sizes = ", ".join(
-                f"{role} {i.shape[1]}x{i.shape[0]}x{i.shape[2]}"
-                for role, i in images.items()
-            )
-            problems.append(f"{name}: images differ in size or channels: {sizes}")
-            continue
-        pred = enhancer(images["low"]) if enhancer else images["pred"]
-        yield Item(name, pred, images.get("target"), images.get("low"))
+from lowlight_jax.runtime.cache import use_compilation_cache
 
 
 def _stops(text: str) -> list[float]:

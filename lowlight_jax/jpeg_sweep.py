@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lowlight_jax import scoring
-from lowlight_jax.cache import use_compilation_cache
-from lowlight_jax.evaluate import read_8_bit
-from lowlight_jax.image_files import ImageFileError, find_images
-from lowlight_jax.scoring import Item
-from lowlight_jax.whole_file import write_whole
+from lowlight_jax.evaluation import scoring
+from lowlight_jax.evaluation.folders import read_8_bit
+from lowlight_jax.evaluation.scoring import Item
+from lowlight_jax.images.files import ImageFileError, find_images
+from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.whole_file import write_whole
 
 CSV_NAME = "jpeg_sweep.csv"
 PLOT_NAME = "jpeg_sweep.png"

@@ -11,10 +11,10 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from lowlight_jax import preemption
-from lowlight_jax.allocator import keep_freed_memory
-from lowlight_jax.cache import use_compilation_cache
-from lowlight_jax.command_flags import parse_flags
+from lowlight_jax.runtime import preemption
+from lowlight_jax.runtime.allocator import keep_freed_memory
+from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command_flags import parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -61,9 +61,9 @@ def run() -> int:
     """Trains; says what went wrong in one sentence; returns the exit code."""
     from jax.errors import JaxRuntimeError
 
-    from lowlight_jax import parallel
-    from lowlight_jax.telemetry import TrainingDiverged
-    from lowlight_jax.train import train_and_evaluate
+    from lowlight_jax.runtime import parallel
+    from lowlight_jax.training.loop import train_and_evaluate
+    from lowlight_jax.training.telemetry import TrainingDiverged
 
     try:
         if _DISTRIBUTED.value:

@@ -19,10 +19,10 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
-from lowlight_jax import preemption
-from lowlight_jax.allocator import keep_freed_memory
-from lowlight_jax.cache import use_compilation_cache
-from lowlight_jax.command_flags import parse_flags
+from lowlight_jax.runtime import preemption
+from lowlight_jax.runtime.allocator import keep_freed_memory
+from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command_flags import parse_flags
 
 if TYPE_CHECKING:
     import optuna
@@ -133,7 +133,7 @@ def run_trial(
     """
     import optuna
 
-    from lowlight_jax.train import train_and_evaluate
+    from lowlight_jax.training.loop import train_and_evaluate
 
     config = ConfigDict(config.to_dict())
     config.update_from_flattened_dict({r.key: r.suggest(trial) for r in search})
@@ -185,7 +185,7 @@ def tune(
         ) from error
     import jax
 
-    from lowlight_jax.telemetry import TrainingDiverged
+    from lowlight_jax.training.telemetry import TrainingDiverged
 
     if not config.evaluate_every_steps:
         raise SearchError(

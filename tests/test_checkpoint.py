@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from lowlight_jax.checkpoint import CheckpointError, Checkpoints
-from lowlight_jax.optimizer import make_optimizer
-from lowlight_jax.train_step import init_train_state
+from lowlight_jax.training.checkpoint import CheckpointError, Checkpoints
+from lowlight_jax.training.optimizer import make_optimizer
+from lowlight_jax.training.step import init_train_state
 
 MODEL = {"name": "dual", "fine_layers": 4}
 

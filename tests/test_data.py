@@ -16,7 +16,7 @@ from lowlight_jax.data.pairs import (
     split_by_scene,
 )
 from lowlight_jax.data.pipeline import make_batches
-from lowlight_jax.training_data import evenly_spaced
+from lowlight_jax.training.data import evenly_spaced
 
 
 def write(path, image):

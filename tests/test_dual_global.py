@@ -7,15 +7,15 @@ import pytest
 
 from lowlight_jax import weights
 from lowlight_jax.data.pipeline import Geometry, make_batches
-from lowlight_jax.enhance import Enhancer, _compiled
-from lowlight_jax.enhance.tiles import TILE_SHAPES, choose_tile_shape, overlap_px
+from lowlight_jax.inference.enhancer import Enhancer, _compiled
+from lowlight_jax.inference.tiles import TILE_SHAPES, choose_tile_shape, overlap_px
 from lowlight_jax.models import init_params
 from lowlight_jax.models.dual_global import DualGlobalNetwork, _bands
-from lowlight_jax.objectives import Settings, _pairs, _scenes, make_objective
 from lowlight_jax.ops.degrade import ColourVariation
 from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.scene import SCENE_PX, reduce_scene
-from lowlight_jax.training_data import _PairViews, _WithScenes
+from lowlight_jax.training.data import _PairViews, _WithScenes
+from lowlight_jax.training.objectives import Settings, _pairs, _scenes, make_objective
 
 NETWORK = DualGlobalNetwork()
 

@@ -14,8 +14,8 @@ from lowlight_jax.data.photographs import (
     darkened_pairs,
     load_embedded,
 )
-from lowlight_jax.enhance import Enhancer, _blend, _compiled, darkness
-from lowlight_jax.enhance.tiles import TILE_SHAPES, choose_tile_shape, plan_tiles
+from lowlight_jax.inference.enhancer import Enhancer, _blend, _compiled, darkness
+from lowlight_jax.inference.tiles import TILE_SHAPES, choose_tile_shape, plan_tiles
 from lowlight_jax.models import init_params
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import skimage.data
 
-from lowlight_jax import image_files
 from lowlight_jax.baselines import METHODS
-from lowlight_jax.enhance import DEFAULT_MODEL, Enhancer
 from lowlight_jax.enhance import __main__ as command
-from lowlight_jax.enhance.finish import finish
-from lowlight_jax.image_files import Photo, read_photo, write_photo
+from lowlight_jax.images import files as image_files
+from lowlight_jax.images.files import Photo, read_photo, write_photo
+from lowlight_jax.inference.enhancer import DEFAULT_MODEL, Enhancer
+from lowlight_jax.inference.finish import finish
 from lowlight_jax.models import make_model
 from lowlight_jax.weights import WeightsError, save_weights, shipped_names
 
@@ -564,7 +564,7 @@ def test_the_real_network():
 
 
 class Painter:
-    """Takes the place of `lowlight_jax.enhance.repair.Repairer`: holes become white."""
+    """Takes the place of `Repairer`: holes become white."""
 
     can_denoise = False
     repairs = True

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from lowlight_jax import evaluate, scoring
-from lowlight_jax.scoring import Item
+from lowlight_jax import evaluate
+from lowlight_jax.evaluation import scoring
+from lowlight_jax.evaluation.scoring import Item
 
 
 def picture(seed, h=24, w=32):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from lowlight_jax.enhance.finish import blend, finish
+from lowlight_jax.inference.finish import blend, finish
 
 PHOTO = skimage.data.astronaut()[40:141, 100:177]
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)

@@ -11,7 +11,7 @@ import skimage.data
 from skimage.restoration import denoise_nl_means
 
 from lowlight_jax.baselines import ghp, patches, tone
-from lowlight_jax.progress import listening
+from lowlight_jax.runtime.progress import listening
 
 SIGMA = 25.0
 CLEAN = skimage.data.camera()[400:496, 300:396].astype(np.float32)  # grass

@@ -17,8 +17,8 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 from skimage.color import rgb2lab
 
-from lowlight_jax import image_files
-from lowlight_jax.image_files import (
+from lowlight_jax.images import files as image_files
+from lowlight_jax.images.files import (
     ImageFileError,
     Photo,
     find_images,

@@ -17,7 +17,7 @@ import safetensors.numpy
 from PIL import Image
 
 from lowlight_jax.config import VARIANTS, ConfigError, base_config, validate
-from lowlight_jax.train import make_settings, train_and_evaluate
+from lowlight_jax.training.loop import make_settings, train_and_evaluate
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -110,7 +110,7 @@ def test_it_leaves_what_it_promises(whole):
 
 def test_its_result_enhances_a_photo(whole, tmp_path):
     workdir, _ = whole
-    from lowlight_jax.enhance import Enhancer
+    from lowlight_jax.inference.enhancer import Enhancer
 
     image = np.full((30, 20, 3), 20, np.uint8)
     assert Enhancer(checkpoint=str(workdir))(image).shape == image.shape

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lowlight_jax.models import mirnet_import
+from lowlight_jax.convert import mirnet as mirnet_import
+from lowlight_jax.convert.mirnet import ImportFailed, convert, main
 from lowlight_jax.models.mirnet import MIRNet
-from lowlight_jax.models.mirnet_import import ImportFailed, convert, main
 from lowlight_jax.summary import layer_rows
 from lowlight_jax.weights import load_weights
 
@@ -452,7 +452,7 @@ def run_python(*args, hub_cache=None, endpoint=None):
 def download(cache, endpoint, *, repo=REPO, revision=REVISION, offline=False):
     """`mirnet_import.download`: the folder or, as an ImportFailed, its sentence."""
     code = (
-        "from lowlight_jax.models.mirnet_import import ImportFailed, download\n"
+        "from lowlight_jax.convert.mirnet import ImportFailed, download\n"
         f"try: print(download({repo!r}, {revision!r}, offline={offline}))\n"
         "except ImportFailed as error: print('ImportFailed:', error)"
     )
@@ -501,7 +501,7 @@ def test_a_file_that_rots_in_the_cache_is_found(hub, tmp_path):
 
 def test_offline_with_an_empty_cache(hub, tmp_path):
     result = run_python(
-        *("-m", "lowlight_jax.models.mirnet_import", "--offline"),
+        *("-m", "lowlight_jax.convert.mirnet", "--offline"),
         *("--output", str(tmp_path / "w.safetensors")),
         *("--repo", REPO, "--revision", REVISION),
         hub_cache=tmp_path,
@@ -674,7 +674,7 @@ def test_import_of_a_keras_model(tmp_path, kind, groups, blocks):
     save_trained(model, tmp_path / "model", optimizers.Adam(1e-3))
     output = tmp_path / "w.safetensors"
     result = run_python(
-        *("-m", "lowlight_jax.models.mirnet_import"),
+        *("-m", "lowlight_jax.convert.mirnet"),
         *("--source", str(tmp_path / "model"), "--output", str(output)),
     )
     assert result.returncode == 0, result.stderr
@@ -722,7 +722,7 @@ def test_import_from_the_hub(hub, tmp_path):
     hub.sha256 = hashlib.sha256(hub.files[mirnet_import.DATA]).hexdigest()
     output = tmp_path / "w.safetensors"
     command = (
-        *("-m", "lowlight_jax.models.mirnet_import", "--output", str(output)),
+        *("-m", "lowlight_jax.convert.mirnet", "--output", str(output)),
         *("--repo", REPO, "--revision", REVISION),
     )
     result = run_python(*command, hub_cache=tmp_path / "hub", endpoint=hub.endpoint)

@@ -51,7 +51,7 @@ def test_nothing_heavy_is_imported_at_first():
 
 def test_tensorflow_is_never_imported():
     code = (
-        "import sys, lowlight_jax.train, lowlight_jax.data.records;"
+        "import sys, lowlight_jax.training.loop, lowlight_jax.data.records;"
         "print('tensorflow' in sys.modules)"
     )
     assert python("-c", code).stdout.strip() == "False"

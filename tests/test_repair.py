@@ -12,8 +12,8 @@ from PIL import Image
 
 from lowlight_jax.baselines import inpainting
 from lowlight_jax.data.photographs import damaged_pairs
-from lowlight_jax.enhance import Enhancer
-from lowlight_jax.enhance.repair import Repairer
+from lowlight_jax.inference.enhancer import Enhancer
+from lowlight_jax.inference.repairer import Repairer
 from lowlight_jax.losses.repair import mean_in_holes
 from lowlight_jax.metrics.holes import psnr_holes
 from lowlight_jax.models import init_params
@@ -40,7 +40,7 @@ def one_hole(h, w, top=20, left=30, side=12):
     return mask
 
 
-module = sys.modules["lowlight_jax.enhance.repair"]  # `enhance` is a function too
+module = sys.modules["lowlight_jax.inference.repairer"]  # `enhance` is a function too
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,13 @@ from PIL import Image
 
 from lowlight_jax.config import VARIANTS, ConfigError, validate
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.image_files import read_rgb8
-from lowlight_jax.picture_grid import Window, draw_picture_grid, most_detailed
-from lowlight_jax.progress import listening, track
+from lowlight_jax.evaluation.picture_grid import (
+    Window,
+    draw_picture_grid,
+    most_detailed,
+)
+from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.images.files import read_rgb8
 from lowlight_jax.reproduce import __main__ as command
 from lowlight_jax.reproduce import claims, figures, page, parts, recipes
 from lowlight_jax.reproduce.claims import Claim
@@ -22,7 +26,7 @@ from lowlight_jax.reproduce.page import Section, scores_section, write_report
 from lowlight_jax.reproduce.parts import Part, run_parts
 from lowlight_jax.reproduce.study import Run, Study, cut_middle, mean_of_seeds
 from lowlight_jax.reproduce.trainings import plan_trainings
-from lowlight_jax.scoring import Scores
+from lowlight_jax.runtime.progress import listening, track
 from lowlight_jax.weights import WeightsError
 
 MEANS = {
@@ -264,7 +268,7 @@ def test_given_weights_that_do_other_things_are_refused():
 
 def test_a_report_without_images_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lowlight_jax.training_data.load_data", lambda *a, **k: ((), ())
+        "lowlight_jax.training.data.load_data", lambda *a, **k: ((), ())
     )
     with pytest.raises(ConfigError, match="no image is kept for validation"):
         command.reproduce("dual", recipes.command_config(), tmp_path, {})

@@ -8,13 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from lowlight_jax import parallel, telemetry
 from lowlight_jax.losses.dual import EnhancementWeights
 from lowlight_jax.models.dual import DualNetwork
-from lowlight_jax.objectives import OBJECTIVES, Settings, make_objective
 from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose
-from lowlight_jax.optimizer import make_optimizer, make_schedule
-from lowlight_jax.train_step import init_train_state, train_step
+from lowlight_jax.runtime import parallel
+from lowlight_jax.training import telemetry
+from lowlight_jax.training.objectives import OBJECTIVES, Settings, make_objective
+from lowlight_jax.training.optimizer import make_optimizer, make_schedule
+from lowlight_jax.training.step import init_train_state, train_step
 
 NETWORK = DualNetwork()
 SETTINGS = Settings()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowlight_jax import evaluate, weights
+from lowlight_jax import weights
 from lowlight_jax.config import (
     ConfigError,
     base_config,
@@ -18,12 +18,13 @@ from lowlight_jax.config import (
     validate,
 )
 from lowlight_jax.data.pipeline import Geometry, RandomCrop, make_batches
-from lowlight_jax.early_stopping import Best
+from lowlight_jax.evaluation import comparison
 from lowlight_jax.models.cnn import CNN
-from lowlight_jax.objectives import Settings, _pairs, _scenes
 from lowlight_jax.ops.degrade import ColourVariation, Exposure, vary_colour
-from lowlight_jax.train import BEST_FILE, train_and_evaluate
-from lowlight_jax.training_data import load_data
+from lowlight_jax.training.data import load_data
+from lowlight_jax.training.early_stopping import Best
+from lowlight_jax.training.loop import BEST_FILE, train_and_evaluate
+from lowlight_jax.training.objectives import Settings, _pairs, _scenes
 
 
 def small_config(**settings):
@@ -313,4 +314,4 @@ def test_colours_vary_alike_on_both_sides():
 
 
 def test_compared_measures_fit_the_network():
-    assert "psnr_holes" not in evaluate.compared_measures(CNN())
+    assert "psnr_holes" not in comparison.compared_measures(CNN())

@@ -10,7 +10,7 @@ import numpy as np
 
 from lowlight_jax.baselines import patches, tone
 from lowlight_jax.baselines.method import Range, method
-from lowlight_jax.progress import track
+from lowlight_jax.runtime.progress import track
 
 _LEAST_SIGMA = 0.1  # in code values; rounding to them alone makes 0.29
 

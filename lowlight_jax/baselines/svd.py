@@ -9,7 +9,7 @@ import numpy as np
 
 from lowlight_jax.baselines import patches, tone
 from lowlight_jax.baselines.method import Range, method
-from lowlight_jax.progress import track
+from lowlight_jax.runtime.progress import track
 
 _SIZE_PX = 8
 _STEP_PX = 5

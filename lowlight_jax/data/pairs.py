@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.progress import track
 
-from lowlight_jax.cache import default_cache_dir
-from lowlight_jax.image_files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.runtime.cache import default_cache_dir
 
 if TYPE_CHECKING:
     from lowlight_jax.data.records import Records

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_scene
-from lowlight_jax.image_files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
 

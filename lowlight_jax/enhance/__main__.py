@@ -34,11 +34,12 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from lowlight_jax.enhance import DEFAULT_MODEL, methods
-from lowlight_jax.enhance.finish import finish
-from lowlight_jax.enhance.jobs import Job, UsageError, plan_jobs
-from lowlight_jax.image_files import ImageFileError, Photo, read_photo, write_photo
-from lowlight_jax.progress import listening
+from lowlight_jax.images.files import ImageFileError, Photo, read_photo, write_photo
+from lowlight_jax.inference import methods
+from lowlight_jax.inference.enhancer import DEFAULT_MODEL
+from lowlight_jax.inference.finish import finish
+from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
+from lowlight_jax.runtime.progress import listening
 
 FORMATS = ("png", "jpg", "webp", "tif")
 _NAMED_IN_SUMMARY = 5  # files; more are counted
@@ -397,7 +398,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _make_cached_enhancer(**options) -> Callable:
-    from lowlight_jax.cache import use_compilation_cache
+    from lowlight_jax.runtime.cache import use_compilation_cache
 
     use_compilation_cache()
     return methods.network(**options)

@@ -2,7 +2,7 @@
 
 A network is a Flax module whose `__call__` returns a struct with `pred`, and which says
 
-    phases     what it can be trained by, of `lowlight_jax.objectives.OBJECTIVES`
+    phases     what it can be trained by, of `training.objectives.OBJECTIVES`
     stride     height and width of its input are multiples of it
     reach_px   how far an output pixel sees; None: it sees the whole image
     sees_scene whether it is also given the whole picture, reduced: `ops.scene`

@@ -22,12 +22,12 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from lowlight_jax import preemption, provenance
-from lowlight_jax.allocator import keep_freed_memory
-from lowlight_jax.cache import use_compilation_cache
-from lowlight_jax.command_flags import parse_flags
 from lowlight_jax.config import ConfigError
 from lowlight_jax.reproduce import recipes
+from lowlight_jax.runtime import preemption, provenance
+from lowlight_jax.runtime.allocator import keep_freed_memory
+from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command_flags import parse_flags
 
 _SETTINGS_FILE = "settings.json"
 _NEEDED = {
@@ -113,7 +113,7 @@ def settle(output: Path, settings: dict) -> None:
                 "same, or another --output"
             )
         return
-    from lowlight_jax.whole_file import write_whole
+    from lowlight_jax.runtime.whole_file import write_whole
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def reproduce(
     from lowlight_jax.reproduce.parts import run_parts
     from lowlight_jax.reproduce.study import cut_middle
     from lowlight_jax.reproduce.trainings import plan_trainings
-    from lowlight_jax.training_data import load_data
+    from lowlight_jax.training.data import load_data
 
     recipes.check(command)
     check_given(paper, given)
@@ -231,8 +231,8 @@ def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
 def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     """What the report was made with, in words."""
     from lowlight_jax import weights
-    from lowlight_jax.objectives import OBJECTIVES
     from lowlight_jax.reproduce import parts
+    from lowlight_jax.training.objectives import OBJECTIVES
 
     folders = [command.data.root, command.data.photographs]
     names = [Path(folder).name for folder in folders if folder]

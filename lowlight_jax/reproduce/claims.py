@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from scipy.stats import t
 
+from lowlight_jax.evaluation.scoring import DIGITS, LABELS, higher_is_better
 from lowlight_jax.reproduce.figures import label
 from lowlight_jax.reproduce.page import Section
-from lowlight_jax.scoring import DIGITS, LABELS, higher_is_better
 
 CONFIDENCE = 0.95
 CONFIRMED, REFUTED, UNDECIDED = (

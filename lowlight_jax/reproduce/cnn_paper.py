@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlight_jax import evaluate, jpeg_sweep, weights
+from lowlight_jax import jpeg_sweep, weights
 from lowlight_jax.baselines import inpainting, tone
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.enhance import Enhancer
-from lowlight_jax.enhance.repair import Repairer
+from lowlight_jax.evaluation import comparison
+from lowlight_jax.inference.enhancer import Enhancer
+from lowlight_jax.inference.repairer import Repairer
 from lowlight_jax.reproduce import claims, figures, page
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section
 from lowlight_jax.reproduce.parts import Part
 from lowlight_jax.reproduce.study import Run, Study, classical_runs
 from lowlight_jax.reproduce.trainings import Training
-from lowlight_jax.whole_file import write_whole
+from lowlight_jax.runtime.whole_file import write_whole
 
 TITLE = "Image enhancement using CNNs: the paper's experiments"
 MEASURES = (
@@ -61,7 +62,7 @@ def make_study(
         for t in trainings
         if t.name != "inpaint"
     ]
-    runs.append(Run("truth", lambda: evaluate.truth))
+    runs.append(Run("truth", lambda: comparison.truth))
     return Study(output, pairs, MEASURES, runs)
 
 
@@ -78,11 +79,11 @@ def make_repair_study(
         for t in trainings
         if t.name == "inpaint"
     ]
-    runs.append(Run("truth", lambda: evaluate.truth))
+    runs.append(Run("truth", lambda: comparison.truth))
     return Study(output, pairs, REPAIR_MEASURES, runs)
 
 
-def _network(source: str) -> evaluate.Method:
+def _network(source: str) -> comparison.Method:
     enhancer = Enhancer.from_params(*weights.load_any(source))
     return lambda pair: enhancer(pair.low)
 
@@ -91,7 +92,7 @@ def _repair(method, pair: Pair):
     return method(pair.low, pair.mask)
 
 
-def _repairer(source: str) -> evaluate.Method:
+def _repairer(source: str) -> comparison.Method:
     return partial(_repair, Repairer.from_params(*weights.load_any(source)))
 
 

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlight_jax import baselines, evaluate, weights
+from lowlight_jax import baselines, weights
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.enhance import Enhancer
+from lowlight_jax.evaluation import comparison
+from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.inference.enhancer import Enhancer
 from lowlight_jax.reproduce import claims, figures, page
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section
 from lowlight_jax.reproduce.study import Run, Study, classical_runs
 from lowlight_jax.reproduce.trainings import Training
-from lowlight_jax.scoring import Scores
 
 TITLE = "Accelerated dual network: the paper's experiments"
 MEASURES = (
@@ -76,7 +77,7 @@ def make_study(
                 runs.append(Run(_DENOISED, make, training.seed))
             else:
                 runs.append(Run(variant, make, training.seed))
-    runs.append(Run("truth", lambda: evaluate.truth))
+    runs.append(Run("truth", lambda: comparison.truth))
     return Study(output, pairs, MEASURES, runs)
 
 
@@ -84,7 +85,7 @@ def _on_dark_side(method, pair: Pair):
     return method(pair.low)
 
 
-def _network(source: str, denoise: float = 1.0) -> evaluate.Method:
+def _network(source: str, denoise: float = 1.0) -> comparison.Method:
     enhancer = Enhancer.from_params(*weights.load_any(source))
     return lambda pair: enhancer(pair.low, denoise=denoise)
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from lowlight_jax.picture_grid import draw_picture_grid, most_detailed
-from lowlight_jax.scoring import LABELS, Scores, higher_is_better
+from lowlight_jax.evaluation.picture_grid import draw_picture_grid, most_detailed
+from lowlight_jax.evaluation.scoring import LABELS, Scores, higher_is_better
 
 _LINES = (
     ("#0072B2", "-", "o"),

@@ -10,12 +10,12 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lowlight_jax import evaluate, scoring
+from lowlight_jax.evaluation import report, scoring
+from lowlight_jax.evaluation.scoring import Scores
 from lowlight_jax.reproduce import figures
 from lowlight_jax.reproduce.figures import label
 from lowlight_jax.reproduce.study import Study
-from lowlight_jax.scoring import Scores
-from lowlight_jax.whole_file import write_whole
+from lowlight_jax.runtime.whole_file import write_whole
 
 _TEMPLATES = Path(__file__).parent
 _PICTURES, _PICTURE_PX = 4, 260  # scenes, and the width of each picture
@@ -79,7 +79,7 @@ def scores_section(
     )
     measures = list(next(iter(table.values())).columns)
     rows = [
-        [method, *(evaluate.summary(scores, measure) for measure in measures)]
+        [method, *(report.summary(scores, measure) for measure in measures)]
         for method, scores in table.items()
     ]
     data = [

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from lowlight_jax import weights
 from lowlight_jax.reproduce.parts import Part
-from lowlight_jax.whole_file import write_whole
+from lowlight_jax.runtime.whole_file import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def plan_trainings(
 def _train(training: Training, measures: Sequence[str]) -> None:
     import jax
 
-    from lowlight_jax.train import train
+    from lowlight_jax.training.loop import train
 
     train(training.config, training.workdir, measures=measures)
     finished = (training.workdir / weights.WORKDIR_FILE).read_bytes()

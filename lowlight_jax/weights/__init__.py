@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from lowlight_jax.models import example_inputs, make_model
-from lowlight_jax.whole_file import write_whole
+from lowlight_jax.runtime.whole_file import write_whole
 
 SHIPPED = Path(__file__).parent
 WORKDIR_FILE = "weights.safetensors"  # what training leaves in its workdir

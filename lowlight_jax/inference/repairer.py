@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from lowlight_jax.enhance import check_image
-from lowlight_jax.enhance.tiles import overlap_px, plan_tiles
+from lowlight_jax.inference.enhancer import check_image
+from lowlight_jax.inference.tiles import overlap_px, plan_tiles
 from lowlight_jax.ops.padding import reflected_window
 
 # Multiples of the network's stride; BSDS's 321x481, either way up, fits one.
@@ -104,7 +104,7 @@ def _compiled(network):
     import jax
     import jax.numpy as jnp
 
-    from lowlight_jax.compile import cpu_compiler_options
+    from lowlight_jax.runtime.compiler import cpu_compiler_options
 
     @functools.partial(jax.jit, compiler_options=cpu_compiler_options())
     def run(params, window, holes):

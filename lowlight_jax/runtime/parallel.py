@@ -20,8 +20,8 @@ from jax.errors import JaxRuntimeError
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lowlight_jax.compile import cpu_compiler_options
-from lowlight_jax.train_step import Batch, Metrics, TrainState
+from lowlight_jax.runtime.compiler import cpu_compiler_options
+from lowlight_jax.training.step import Batch, Metrics, TrainState
 
 AXIS = "data"
 BACKENDS = ("jit", "pmap", "mesh")

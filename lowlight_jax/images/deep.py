@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from lowlight_jax.image_exif import EXIF_HEADER, tiff_tags
+from lowlight_jax.images.exif import EXIF_HEADER, tiff_tags
 
 _BAND_ROWS = 256  # rows compressed at a time
 

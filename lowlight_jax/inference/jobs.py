@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from lowlight_jax.image_files import IMAGE_SUFFIXES, find_images
+from lowlight_jax.images.files import IMAGE_SUFFIXES, find_images
 
 
 class UsageError(ValueError):

@@ -7,13 +7,13 @@ from functools import lru_cache, partial
 import numpy as np
 from ml_collections import ConfigDict
 
-from lowlight_jax import parallel
 from lowlight_jax.data import photographs
 from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.data.pipeline import Views
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import Exposure
 from lowlight_jax.ops.scene import reduce_scene
+from lowlight_jax.runtime import parallel
 
 
 def load_data(

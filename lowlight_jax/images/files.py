@@ -32,13 +32,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from lowlight_jax.image_deep import (
+from lowlight_jax.images.deep import (
     is_deep_colour,
     read_deep_colour,
     write_deep_png,
     write_tiff,
 )
-from lowlight_jax.image_exif import orientation, read_exif, reset_exif, upright
+from lowlight_jax.images.exif import orientation, read_exif, reset_exif, upright
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb

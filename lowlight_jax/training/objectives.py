@@ -35,7 +35,7 @@ from lowlight_jax.ops.degrade import (
     vary_colour,
     vary_light,
 )
-from lowlight_jax.train_step import Batch, Metrics, Objective, Params
+from lowlight_jax.training.step import Batch, Metrics, Objective, Params
 from lowlight_jax.types import Images, Scalar
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lowlight_jax.image_files import Photo, write_photo
+from lowlight_jax.images.files import Photo, write_photo
 
 _GAP_PX, _CAPTION_PX = 6, 22
 _FRAME = "#F0E442"  # yellow, seen on dark and on bright pictures

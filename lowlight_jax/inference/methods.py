@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lowlight_jax.enhance.finish import blend
+from lowlight_jax.inference.finish import blend
 
 if TYPE_CHECKING:
-    from lowlight_jax.enhance import Enhancer
-    from lowlight_jax.enhance.repair import Repairer
-    from lowlight_jax.image_files import Photo
+    from lowlight_jax.images.files import Photo
+    from lowlight_jax.inference.enhancer import Enhancer
+    from lowlight_jax.inference.repairer import Repairer
 
 
 def classical(name: str, params: Sequence[str]) -> Callable | None:
@@ -64,8 +64,8 @@ def network(model: str, checkpoint: str | Path | None) -> "Enhancer | Repairer":
       WeightsError: there are no such weights.
     """
     from lowlight_jax import weights
-    from lowlight_jax.enhance import Enhancer
-    from lowlight_jax.enhance.repair import Repairer
+    from lowlight_jax.inference.enhancer import Enhancer
+    from lowlight_jax.inference.repairer import Repairer
 
     if checkpoint is None:
         found, params = weights.load_shipped(model)

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlight_jax import metrics, parallel
+from lowlight_jax import metrics
 from lowlight_jax.metrics.holes import psnr_holes
 from lowlight_jax.ops.colour import luma
+from lowlight_jax.runtime import parallel
 
 WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
 WITHOUT_TARGET = ("niqe", "brisque", "noise_level")

@@ -16,32 +16,28 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from lowlight_jax import (
-    evaluate,
-    parallel,
-    preemption,
-    provenance,
-    telemetry,
-    weights,
-)
-from lowlight_jax.checkpoint import Checkpoints
+from lowlight_jax import weights
 from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.pipeline import Geometry, Views, make_batches
-from lowlight_jax.early_stopping import Best
+from lowlight_jax.evaluation import comparison, report
+from lowlight_jax.evaluation.picture_grid import save_picture_grid
+from lowlight_jax.evaluation.scoring import Scores, interleave
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
 from lowlight_jax.losses.supervised import SupervisedWeights
 from lowlight_jax.models import init_params, make_model, model_fields, name_of
-from lowlight_jax.objectives import OBJECTIVES, Settings, make_objective
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
-from lowlight_jax.optimizer import Plateau, make_optimizer, make_schedule
-from lowlight_jax.picture_grid import save_picture_grid
-from lowlight_jax.scoring import Scores, interleave
-from lowlight_jax.train_step import TrainState, init_train_state, train_step
-from lowlight_jax.training_data import load_data
-from lowlight_jax.whole_file import write_whole
+from lowlight_jax.runtime import parallel, preemption, provenance
+from lowlight_jax.runtime.whole_file import write_whole
+from lowlight_jax.training import telemetry
+from lowlight_jax.training.checkpoint import Checkpoints
+from lowlight_jax.training.data import load_data
+from lowlight_jax.training.early_stopping import Best
+from lowlight_jax.training.objectives import OBJECTIVES, Settings, make_objective
+from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
+from lowlight_jax.training.step import TrainState, init_train_state, train_step
 
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
 Reporter = Callable[[int, dict[str, float]], None]
@@ -122,7 +118,7 @@ def train(
       workdir: made where it does not exist; a run that was cut off there goes on.
       on_scores: told the step and the validation scores whenever there are some; what
         it raises ends the run.
-      measures: of the validation scores; empty: `evaluate.compared_measures`.
+      measures: of the validation scores; empty: `comparison.compared_measures`.
     Returns:
       The network, its state at the end, and the pairs held out of training.
     Raises:
@@ -174,7 +170,7 @@ def train(
             progress=progress,
             signals=signals,
             on_scores=on_scores,
-            measures=measures or evaluate.compared_measures(network),
+            measures=measures or comparison.compared_measures(network),
         )
         for phase in phases:
             if int(state.step) < phase.stop:
@@ -409,14 +405,14 @@ def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
 
 
 def _score(
-    methods: Mapping[str, evaluate.Method],
+    methods: Mapping[str, comparison.Method],
     pairs: Sequence[Pair],
     measures: Sequence[str],
     *,
     quiet: bool,
 ) -> dict[str, Scores]:
     """Scores of all pairs, of which each process takes its share."""
-    own = evaluate.score_methods(
+    own = comparison.score_methods(
         methods, parallel.own_part(pairs), measures=measures, quiet=quiet
     )
     parts = parallel.gather({k: dataclasses.asdict(v) for k, v in own.items()})
@@ -427,7 +423,7 @@ def _validation_scores(
     network, params, pairs: Sequence[Pair], measures: Sequence[str]
 ) -> dict[str, float]:
     """Means of the network's scores; those of a part of it end in its name."""
-    *parts, whole = evaluate.network_methods(network, jax.device_get(params)).items()
+    *parts, whole = comparison.network_methods(network, jax.device_get(params)).items()
     scores = _score(dict([whole]), pairs, measures, quiet=True)
     means = {measure: scores[whole[0]].mean(measure) for measure in measures}
     shown = ("psnr_rgb", "ssim_rgb")
@@ -441,16 +437,16 @@ def _final_evaluation(
     network, params, pairs: Sequence[Pair], workdir: Path, grid_images: int
 ) -> None:
     """The table, the scores of every image, the grid, and what to do next."""
-    methods = evaluate.classical_methods(network)
-    methods |= evaluate.network_methods(network, params)
+    methods = comparison.classical_methods(network)
+    methods |= comparison.network_methods(network, params)
     is_main = parallel.is_main_process()
-    measures = evaluate.compared_measures(network)
-    methods["truth"] = evaluate.truth
+    measures = comparison.compared_measures(network)
+    methods["truth"] = comparison.truth
     scores = _score(methods, pairs, measures, quiet=not is_main)
     if not is_main:
         return
-    evaluate.print_scores(f"{len(pairs)} pairs held out of training", scores)
-    evaluate.write_report(workdir / "scores.json", scores)
+    report.print_scores(f"{len(pairs)} pairs held out of training", scores)
+    report.write_report(workdir / "scores.json", scores)
     grid = workdir / "results.png"
     if grid_images:
         step = -(-len(pairs) // grid_images)

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lowlight_jax import parallel
-from lowlight_jax.train_step import TrainState
+from lowlight_jax.runtime import parallel
+from lowlight_jax.training.step import TrainState
 
 
 class CheckpointError(ValueError):

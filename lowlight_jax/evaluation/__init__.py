@@ -1,0 +1,1 @@
+"""Scores of 8-bit images, and comparisons of methods."""

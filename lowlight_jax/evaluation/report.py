@@ -1,0 +1,103 @@
+"""Scores as tables on the terminal and as files."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lowlight_jax.evaluation import scoring
+from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.runtime.whole_file import write_whole
+
+
+def print_scores(
+    title: str, scores: Mapping[str, Scores], *, per_image: bool = False
+) -> None:
+    """A row for each method: mean ± standard deviation over images."""
+    table = Table(title=title)
+    table.add_column("")
+    columns = list(next(iter(scores.values())).columns)
+    for column in columns:
+        table.add_column(_heading(column), justify="right")
+    for method, of_method in scores.items():
+        if per_image:
+            for i, name in enumerate(of_method.names):
+                values = [of_method.columns[column][i] for column in columns]
+                cells = [_cell(c, v) for c, v in zip(columns, values, strict=True)]
+                table.add_row(name, *cells)
+            table.add_section()
+        table.add_row(method, *(summary(of_method, column) for column in columns))
+    Console(width=max(100, 24 + 18 * len(columns))).print(table)
+
+
+def _heading(column: str) -> str:
+    measure = column.removesuffix("_gtmean")
+    better = "↑" if scoring.higher_is_better(measure) else "↓"
+    return column if column.startswith("saturation") else f"{column} {better}"
+
+
+def _cell(column: str, value: float | None) -> str:
+    digits = scoring.DIGITS.get(column.removesuffix("_gtmean"), 2)
+    return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
+
+
+def summary(scores: Scores, column: str) -> str:
+    """Mean ± standard deviation over images, and how many where not all have one."""
+    mean, std = scores.mean(column), scores.std(column)
+    count = scores.values(column).size
+    text = _cell(column, mean)
+    if not np.isnan(std):
+        text += f" ± {_cell(column, std)}"
+    return text if count == len(scores.names) else f"{text} ({count} images)".strip()
+
+
+def write_report(
+    path: Path, scores: Mapping[str, Scores], *, protocol: str = scoring.PROTOCOL
+) -> None:
+    """Protocol, versions, means and a row for each image; JSON or CSV by suffix."""
+    versions = {name: metadata.version(name) for name in ("jax", "dm-pix", "numpy")}
+    rows = [
+        {"method": method, "image": name}
+        | {column: values[i] for column, values in of_method.columns.items()}
+        for method, of_method in scores.items()
+        for i, name in enumerate(of_method.names)
+    ]
+    if path.suffix == ".csv":
+        file = io.StringIO()
+        file.write(f"# {protocol}\n# {json.dumps(versions)}\n")
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        text = file.getvalue()
+    else:
+        summary = {
+            method: {
+                column: {
+                    "mean": _or_none(of_method.mean(column)),
+                    "std": _or_none(of_method.std(column)),
+                    "images": int(of_method.values(column).size),
+                }
+                for column in of_method.columns
+            }
+            for method, of_method in scores.items()
+        }
+        notes = [note for of_method in scores.values() for note in of_method.notes]
+        report = {
+            "protocol": protocol,
+            "versions": versions,
+            "summary": summary,
+            "notes": notes,
+            "rows": rows,
+        }
+        text = json.dumps(report, indent=1)
+    write_whole(path, text.encode())
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value  # JSON has no NaN

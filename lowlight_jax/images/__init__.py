@@ -1,0 +1,1 @@
+"""Image files: formats, bit depth, EXIF, colour profiles."""

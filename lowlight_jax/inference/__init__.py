@@ -1,0 +1,1 @@
+"""Images of any size through a network or a method: one image in, one out."""
