@@ -32,7 +32,7 @@ REVERSE = {"loss.enhancement.reverse": 1.0}
 VARIANTS = {
     "full": {},
     "shipped": {**AUGMENTATION, **REVERSE, "phases.joint.steps": 12000},
-    "no_global": {"model.uses_scene": False},
+    "no_global": {"model.uses_thumbnail": False},
     "no_own_output": {
         "phases.enhance.steps": 6500,  # as many for each module as in the others
         "phases.joint.steps": 0,

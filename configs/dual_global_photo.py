@@ -22,7 +22,7 @@ from lowlight_jax.data.photographs import EVERYDAY
 
 def get_config():
     c = dual_global_config()
-    c.model.sees_top = True
+    c.model.uses_maxima = True
     c.phases.enhance.steps = 6000
     c.phases.joint.steps = 8000
     c.data.embedded = True

@@ -13,7 +13,7 @@ from lowlight_jax.data.pairs import (
     is_lol_layout,
     load_pairs,
     load_split,
-    split_by_scene,
+    split_by_group,
 )
 from lowlight_jax.data.pipeline import make_batches
 from lowlight_jax.training.data import evenly_spaced
@@ -45,7 +45,7 @@ def test_pairs_are_matched_by_name_whatever_the_format(folder):
     pairs, problems = find_pairs(folder)
     assert not problems
     assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
-    assert [pair.scene for pair in pairs] == ["0", "0", "1", "8", "8"]
+    assert [pair.group for pair in pairs] == ["0", "0", "1", "8", "8"]
 
 
 def test_records_hold_what_the_files_hold_in_order(folder, tmp_path):
@@ -123,25 +123,25 @@ def test_sets_beyond_memory_are_decoded_on_access(folder, tmp_path):
 
 
 def test_no_scene_is_on_both_sides():
-    scenes = [str(i // 3) for i in range(60)]
-    parts = split_by_scene(scenes, 8)
+    groups = [str(i // 3) for i in range(60)]
+    parts = split_by_group(groups, 8)
     training, validation = parts["train"], parts["validation"]
     assert not parts["test"]
     assert sorted(training + validation) == list(range(60))
-    assert {scenes[i] for i in validation} == {"0", "8", "16"}
-    assert not {scenes[i] for i in validation} & {scenes[i] for i in training}
+    assert {groups[i] for i in validation} == {"0", "8", "16"}
+    assert not {groups[i] for i in validation} & {groups[i] for i in training}
 
 
 def test_scenes_that_are_no_numbers_split_by_order():
-    parts = split_by_scene(["b", "a", "c", "a"], 2)
+    parts = split_by_group(["b", "a", "c", "a"], 2)
     assert (parts["train"], parts["validation"]) == ([0], [1, 2, 3])
 
 
 def test_a_test_part_is_taken_from_what_is_left():
-    scenes = [str(i // 3) for i in range(60)]
-    parts = split_by_scene(scenes, 8, test_every=5)
+    groups = [str(i // 3) for i in range(60)]
+    parts = split_by_group(groups, 8, test_every=5)
     assert sorted(sum(parts.values(), [])) == list(range(60))
-    by_part = {part: {scenes[i] for i in chosen} for part, chosen in parts.items()}
+    by_part = {part: {groups[i] for i in chosen} for part, chosen in parts.items()}
     assert by_part["validation"] == {"0", "8", "16"}
     assert by_part["test"] == {"1", "6", "12", "18"}
     assert not by_part["train"] & (by_part["test"] | by_part["validation"])

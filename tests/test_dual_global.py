@@ -13,16 +13,21 @@ from lowlight_jax.models import init_params
 from lowlight_jax.models.dual_global import DualGlobalNetwork, _bands
 from lowlight_jax.ops.degrade import ColourVariation
 from lowlight_jax.ops.padding import reflected_window
-from lowlight_jax.ops.scene import SCENE_PX, reduce_scene
-from lowlight_jax.training.data import _PairViews, _WithScenes
-from lowlight_jax.training.objectives import Settings, _pairs, _scenes, make_objective
+from lowlight_jax.ops.thumbnail import THUMBNAIL_PX, make_thumbnail
+from lowlight_jax.training.data import _PairViews, _WithThumbnails
+from lowlight_jax.training.objectives import (
+    Settings,
+    _pairs,
+    _thumbnails,
+    make_objective,
+)
 
 NETWORK = DualGlobalNetwork()
 
 
 @pytest.fixture(scope="module")
 def untrained():
-    inputs = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, SCENE_PX, SCENE_PX, 3))
+    inputs = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3))
     return NETWORK.init(jax.random.key(0), *inputs)["params"]
 
 
@@ -51,18 +56,21 @@ def photograph(h, w, c=3, seed=0):
 
 @pytest.mark.parametrize("h, w", [(2, 3), (1, 1)])
 def test_a_scene_is_means_of_boxes(h, w):
-    image = photograph(h * SCENE_PX, w * SCENE_PX)
-    boxes = image.reshape(SCENE_PX, h, SCENE_PX, w, 3).mean((1, 3)) / 255
-    np.testing.assert_allclose(reduce_scene(image), boxes, rtol=1e-6)
+    image = photograph(h * THUMBNAIL_PX, w * THUMBNAIL_PX)
+    boxes = image.reshape(THUMBNAIL_PX, h, THUMBNAIL_PX, w, 3).mean((1, 3)) / 255
+    np.testing.assert_allclose(make_thumbnail(image), boxes, rtol=1e-6)
 
 
 @pytest.mark.parametrize("h, w", [(1, 1), (5, 700), (33, 31), (401, 299)])
 def test_any_picture_has_a_scene_that_is_like_it(h, w):
     image = photograph(h, w)
-    scene = reduce_scene(image)
-    assert scene.shape == (SCENE_PX, SCENE_PX, 3) and scene.dtype == np.float32
-    np.testing.assert_allclose(scene.mean(), image.mean() / 255, rtol=0.03)
-    values = np.rint(scene * 255 * 1e3) / 1e3
+    thumbnail = make_thumbnail(image)
+    assert (
+        thumbnail.shape == (THUMBNAIL_PX, THUMBNAIL_PX, 3)
+        and thumbnail.dtype == np.float32
+    )
+    np.testing.assert_allclose(thumbnail.mean(), image.mean() / 255, rtol=0.03)
+    values = np.rint(thumbnail * 255 * 1e3) / 1e3
     assert values.min() >= image.min() and values.max() <= image.max()
 
 
@@ -70,18 +78,18 @@ def test_any_picture_has_a_scene_that_is_like_it(h, w):
 def test_a_scene_does_not_depend_on_the_kind_of_pixel(dtype):
     image = photograph(50, 70)
     other = image.astype(dtype) * 257 if dtype == np.uint16 else dtype(image / 255)
-    np.testing.assert_allclose(reduce_scene(other), reduce_scene(image), atol=1e-6)
+    np.testing.assert_allclose(make_thumbnail(other), make_thumbnail(image), atol=1e-6)
 
 
 def test_a_gray_scene_has_three_equal_channels():
     gray = photograph(50, 70, 1)
-    expected = reduce_scene(gray.repeat(3, axis=-1))
-    np.testing.assert_array_equal(reduce_scene(gray), expected)
+    expected = make_thumbnail(gray.repeat(3, axis=-1))
+    np.testing.assert_array_equal(make_thumbnail(gray), expected)
 
 
-@pytest.mark.parametrize("sees_top", [False, True])
-def test_fewer_than_100_000_parameters(sees_top):
-    network = DualGlobalNetwork(sees_top=sees_top)
+@pytest.mark.parametrize("uses_maxima", [False, True])
+def test_fewer_than_100_000_parameters(uses_maxima):
+    network = DualGlobalNetwork(uses_maxima=uses_maxima)
     params = jax.eval_shape(lambda: init_params(network, jax.random.key(0)))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) < 100_000
 
@@ -89,7 +97,7 @@ def test_fewer_than_100_000_parameters(sees_top):
 def test_the_image_model_holds(params):
     """low = enhanced * illumination, noisy = clean + noise, in both stages."""
     low = photograph(32, 40)[None] / np.float32(255)
-    out = NETWORK.apply({"params": params}, low, reduce_scene(low[0])[None])
+    out = NETWORK.apply({"params": params}, low, make_thumbnail(low[0])[None])
     enhanced, denoised = out.enhanced, out.denoised
     for pred, illumination in (
         (enhanced.pred, enhanced.illumination),
@@ -109,35 +117,40 @@ def test_an_untrained_network_brings_every_scene_to_one_brightness(untrained):
     variables = {"params": untrained}
     for darkness in (1, 2, 4):
         low = photograph(64, 64)[None] / np.float32(255 * darkness)
-        scene = reduce_scene(low[0])[None]
-        coarse = NETWORK.apply(variables, low, scene, method="enhance").coarse_pred
+        thumbnail = make_thumbnail(low[0])[None]
+        coarse = NETWORK.apply(variables, low, thumbnail, method="enhance").coarse_pred
         assert 0.3 < np.median(coarse) < 0.5
 
 
 def test_the_scene_decides_unless_it_is_not_used(params):
     low = jnp.full((1, 16, 16, 3), 0.1)
-    dark, bright = (jnp.full((1, SCENE_PX, SCENE_PX, 3), v) for v in (0.05, 0.3))
-    for network, differs in ((NETWORK, True), (NETWORK.copy(uses_scene=False), False)):
+    dark, bright = (
+        jnp.full((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), v) for v in (0.05, 0.3)
+    )
+    for network, differs in (
+        (NETWORK, True),
+        (NETWORK.copy(uses_thumbnail=False), False),
+    ):
         a, b = (network.apply({"params": params}, low, s).pred for s in (dark, bright))
         assert (float(jnp.abs(a - b).max()) > 0.05) == differs
 
 
-@pytest.mark.parametrize("sees_top", [False, True])
-def test_highlights_count_where_the_top_is_seen(sees_top):
-    """Two scenes with the same means of tiles: one has small, bright highlights."""
-    network = DualGlobalNetwork(sees_top=sees_top)
+@pytest.mark.parametrize("uses_maxima", [False, True])
+def test_highlights_count_where_the_top_is_seen(uses_maxima):
+    """Two thumbnails with the same means of tiles: one has small, bright highlights."""
+    network = DualGlobalNetwork(uses_maxima=uses_maxima)
     params = init_params(network, jax.random.key(0))
     kernel = params["enhancement"]["coarse"]["heights"]["kernel"]
     params["enhancement"]["coarse"]["heights"]["kernel"] = kernel + 0.1
-    even = np.full((1, SCENE_PX, SCENE_PX, 3), 0.2, np.float32)
+    even = np.full((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), 0.2, np.float32)
     highlights = even.copy()
     highlights[:, :32, :32] -= 0.04
     highlights[:, :32:4, :32:4] += 16 * 0.04  # one of each 16 pixels
     preds = []
-    for scene in (even, highlights):
+    for thumbnail in (even, highlights):
         low = jnp.full((1, 16, 16, 3), 0.2)
-        preds.append(network.apply({"params": params}, low, scene).pred)
-    assert (float(jnp.abs(preds[0] - preds[1]).max()) > 1e-3) == sees_top
+        preds.append(network.apply({"params": params}, low, thumbnail).pred)
+    assert (float(jnp.abs(preds[0] - preds[1]).max()) > 1e-3) == uses_maxima
 
 
 def test_bands_are_what_they_say():
@@ -166,23 +179,23 @@ def test_a_bright_image_is_up_to_a_network_that_sees_the_top(params):
     bright = photograph(40, 50) + np.uint8(150)
     fading = Enhancer.from_params(NETWORK, params)
     np.testing.assert_array_equal(fading(bright), bright)
-    network = DualGlobalNetwork(sees_top=True)
+    network = DualGlobalNetwork(uses_maxima=True)
     params = init_params(network, jax.random.key(0))
     assert (Enhancer.from_params(network, params)(bright) != bright).mean() > 0.5
 
 
 def test_a_scene_of_another_shape_is_refused(params):
     low = jnp.zeros((2, 16, 16, 3))
-    with pytest.raises(ValueError, match=r"have the shape \(1, 32, 32, 3\); expected"):
+    with pytest.raises(ValueError, match=r"have shape \(1, 32, 32, 3\); expected"):
         NETWORK.apply({"params": params}, low, jnp.zeros((1, 32, 32, 3)))
 
 
 def test_nothing_beyond_the_reach_is_seen(params):
     image = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 160, 160, 3)), "f4")
-    scene = jnp.full((1, SCENE_PX, SCENE_PX, 3), 0.3)
+    thumbnail = jnp.full((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), 0.3)
 
     def probe(image):  # a block in phase with the stride
-        pred = NETWORK.apply({"params": params}, image, scene).pred
+        pred = NETWORK.apply({"params": params}, image, thumbnail).pred
         return pred[0, 80:88, 80:88].sum()
 
     seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
@@ -205,8 +218,8 @@ def test_tiles_equal_the_whole_image(params, enhancer, size, kind, channels):
     height, width = (-(-side // 8) * 8 + 2 * border for side in size)
     whole = reflected_window(image, -border, -border, height, width)
     whole = np.broadcast_to(np.float32(whole) / full, (height, width, 3))
-    scene = reduce_scene(image)[None]
-    pred = NETWORK.apply({"params": params}, whole[None], scene).pred[0]
+    thumbnail = make_thumbnail(image)[None]
+    pred = NETWORK.apply({"params": params}, whole[None], thumbnail).pred[0]
     pred = pred[border : border + size[0], border : border + size[1]]
     if channels == 1:
         pred = pred.mean(-1, keepdims=True)
@@ -228,7 +241,7 @@ def test_without_denoising_it_is_the_enhancement_module(params, enhancer):
     image = photograph(48, 48)
     window = reflected_window(image, -24, -24, 96, 96)[None] / np.float32(255)
     pred = NETWORK.apply(
-        {"params": params}, window, reduce_scene(image)[None], method="enhance"
+        {"params": params}, window, make_thumbnail(image)[None], method="enhance"
     ).pred[0, 24:72, 24:72]
     expected = np.rint(np.clip(pred, 0, 1) * 255)
     np.testing.assert_allclose(enhancer(image, denoise=0), expected, atol=1)
@@ -242,9 +255,9 @@ class Pair:
 
 
 def take(count, *, least_framing=1.0, **arguments):
-    scenes = _WithScenes(_PairViews([Pair(seed) for seed in range(6)]))
+    thumbnails = _WithThumbnails(_PairViews([Pair(seed) for seed in range(6)]))
     batches = make_batches(
-        scenes,
+        thumbnails,
         seed=0,
         crop_px=24,
         batch_size=4,
@@ -255,11 +268,11 @@ def take(count, *, least_framing=1.0, **arguments):
 
 
 def test_crops_come_with_the_scene_of_their_own_picture():
-    reduced = [reduce_scene(Pair(seed).low) for seed in range(6)]
+    reduced = [make_thumbnail(Pair(seed).low) for seed in range(6)]
     for batch in take(6):
-        assert batch["low_scene"].shape == (4, SCENE_PX, SCENE_PX, 3)
-        for crop, scene in zip(batch["high"], batch["low_scene"], strict=True):
-            (seed,) = (i for i in range(6) if (scene == reduced[i]).all())
+        assert batch["low_thumbnail"].shape == (4, THUMBNAIL_PX, THUMBNAIL_PX, 3)
+        for crop, thumbnail in zip(batch["high"], batch["low_thumbnail"], strict=True):
+            (seed,) = (i for i in range(6) if (thumbnail == reduced[i]).all())
             columns = Pair(seed).high.reshape(-1, 3)
             assert {*map(tuple, crop.reshape(-1, 3))} <= {*map(tuple, columns)}
 
@@ -269,9 +282,9 @@ def test_scenes_are_framed_anew_both_sides_alike():
     for whole, part in zip(wholes, framed, strict=True):
         np.testing.assert_array_equal(whole["low"], part["low"])
         for side in ("low", "high"):
-            assert (whole[f"{side}_scene"] != part[f"{side}_scene"]).any()
+            assert (whole[f"{side}_thumbnail"] != part[f"{side}_thumbnail"]).any()
         # Four times brighter, before rounding down.
-        ratio = (part["high_scene"] - 4 * part["low_scene"]) * 255
+        ratio = (part["high_thumbnail"] - 4 * part["low_thumbnail"]) * 255
         assert 0 <= ratio.min() + 1e-3 and ratio.max() < 3 + 1e-3
 
 
@@ -279,12 +292,14 @@ def test_scenes_repeat_and_are_shared_by_hosts_as_crops_are():
     options = {"least_framing": 0.5}
     whole, later = take(5, **options), take(2, first_batch=3, **options)
     for a, b in zip(whole[3:], later, strict=True):
-        np.testing.assert_array_equal(a["low_scene"], b["low_scene"])
+        np.testing.assert_array_equal(a["low_thumbnail"], b["low_thumbnail"])
     shares = [take(5, host_index=i, host_count=2, **options) for i in range(2)]
     for a, *parts in zip(whole, *shares, strict=True):
         numbers = np.concatenate([part["number"] for part in parts])
-        scenes = np.concatenate([part["low_scene"] for part in parts])
-        np.testing.assert_array_equal(scenes[np.argsort(numbers)], a["low_scene"])
+        thumbnails = np.concatenate([part["low_thumbnail"] for part in parts])
+        np.testing.assert_array_equal(
+            thumbnails[np.argsort(numbers)], a["low_thumbnail"]
+        )
 
 
 @pytest.mark.parametrize("sides", [("low", "high"), ("high",)])
@@ -294,8 +309,8 @@ def test_a_scene_is_varied_as_its_crop(sides):
     flat = {"low": values // 4, "high": values}
     batch = {side: flat[side].repeat(24, 1).repeat(24, 2) for side in sides}
     batch |= {
-        f"{side}_scene": np.float32(
-            flat[side].repeat(SCENE_PX, 1).repeat(SCENE_PX, 2) / 255
+        f"{side}_thumbnail": np.float32(
+            flat[side].repeat(THUMBNAIL_PX, 1).repeat(THUMBNAIL_PX, 2) / 255
         )
         for side in sides
     }
@@ -305,11 +320,11 @@ def test_a_scene_is_varied_as_its_crop(sides):
     )
     key = jax.random.key(4)
     low, high = _pairs(batch, key, settings)
-    (scene,) = _scenes(batch, key, settings)
-    by_crop, by_scene = low.mean((1, 2)), scene.mean((1, 2))
+    (thumbnail,) = _thumbnails(batch, key, settings)
+    by_crop, by_thumbnail = low.mean((1, 2)), thumbnail.mean((1, 2))
     # The synthetic side has noise in the crop, and 8 bits.
     tolerance = 1e-5 if "low" in sides else 0.012
-    np.testing.assert_allclose(by_scene, by_crop, atol=tolerance)
+    np.testing.assert_allclose(by_thumbnail, by_crop, atol=tolerance)
     is_identity = np.abs(low - high).max((1, 2, 3)) == 0
     assert 0 < is_identity.sum() < 16
 
@@ -336,10 +351,10 @@ def test_a_step_gives_every_parameter_of_its_modules_a_gradient(params, phase, t
 
 def test_weights_go_through_a_file(tmp_path, params):
     path = tmp_path / "w.safetensors"
-    model = {"name": "dual_global", "uses_scene": False, "max_gain": 20.0}
+    model = {"name": "dual_global", "uses_thumbnail": False, "max_gain": 20.0}
     weights.save_weights(path, params, model=model, about={})
     network, loaded = weights.load_weights(path)
-    assert network == DualGlobalNetwork(uses_scene=False, max_gain=20.0)
+    assert network == DualGlobalNetwork(uses_thumbnail=False, max_gain=20.0)
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
     image = photograph(30, 40)
     np.testing.assert_array_equal(

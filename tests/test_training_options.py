@@ -24,7 +24,7 @@ from lowlight_jax.ops.degrade import ColourVariation, Exposure, vary_colour
 from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
 from lowlight_jax.training.loop import BEST_FILE, train_and_evaluate
-from lowlight_jax.training.objectives import Settings, _pairs, _scenes
+from lowlight_jax.training.objectives import Settings, _pairs, _thumbnails
 
 
 def small_config(**settings):
@@ -181,11 +181,13 @@ def test_pairs_and_photographs_are_mixed(tmp_path):
         }
     )
     validate(config)
-    scenes, held_out = load_data(config, damaged=False, with_scenes=True)
-    assert len(scenes) == 5 and not held_out
-    batch = next(make_batches(scenes, seed=0, crop_px=16, batch_size=20))
+    examples, held_out = load_data(config, damaged=False, with_thumbnails=True)
+    assert len(examples) == 5 and not held_out
+    batch = next(make_batches(examples, seed=0, crop_px=16, batch_size=20))
     low, high = _pairs(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
-    (scene,) = _scenes(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
+    (thumbnail,) = _thumbnails(
+        batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0))
+    )
     assert batch["is_pair"].sum() == 8
     for i, is_pair in enumerate(batch["is_pair"]):
         bright, dark = high[i].mean() * 255, low[i].mean() * 255
@@ -194,14 +196,14 @@ def test_pairs_and_photographs_are_mixed(tmp_path):
             np.testing.assert_allclose(dark, bright / 10, atol=0.01)
         else:
             assert 0.4 * bright < dark < 0.75 * bright
-        np.testing.assert_allclose(scene[i].mean() * 255, dark, rtol=0.1)
+        np.testing.assert_allclose(thumbnail[i].mean() * 255, dark, rtol=0.1)
     config.data.darken_pairs = True
-    more = load_data(config, damaged=False, with_scenes=True)[0]
+    more = load_data(config, damaged=False, with_thumbnails=True)[0]
     assert len(more) == 5 + 2
     assert [int(views["low"].mean()) for views in more][5:] == [100, 120]
     assert [bool(views["is_pair"]) for views in more] == [True] * 2 + [False] * 5
     config.data.embedded = True
-    assert len(load_data(config, damaged=False, with_scenes=True)[0]) == 5 + 2 + 4
+    assert len(load_data(config, damaged=False, with_thumbnails=True)[0]) == 5 + 2 + 4
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ class PairsError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class PairFile:
-    """One pair on disk: its name (stem), scene and the two files."""
+    """One pair on disk: its name (stem), group and the two files."""
 
     name: str
-    scene: str
+    group: str
     low: Path
     high: Path
 
@@ -45,14 +45,14 @@ class Pair:
     """One decoded pair.
 
     Attributes:
-      name, scene: of the pair.
+      name, group: of the pair.
       low: what a method is given, uint8 `[h, w, 3]`.
       high: what it should make of it, the same size.
       mask: uint8 `[h, w, 1]`, 255 in the holes of `low`, where it has any.
     """
 
     name: str
-    scene: str
+    group: str
     low: np.ndarray
     high: np.ndarray
     mask: np.ndarray | None = None
@@ -61,8 +61,9 @@ class Pair:
 def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
     """Matches `folder/low` with `folder/high` by file name without suffix.
 
-    Scenes come from `folder/pairs.csv` (columns file, scene), where there is one; else
-    every pair is a scene of its own.
+    Pairs of one place or subject are a group. Groups come from `folder/pairs.csv`
+    (columns file and group, or scene), where there is one; else every pair is a group
+    of its own.
 
     Returns:
       The pairs in order of name, and one line per problem: unmatched or doubly matched
@@ -90,7 +91,7 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
     low, high = sides["low"], sides["high"]
     problems += [f"low/{name}: not in high/" for name in sorted(low.keys() - high)]
     problems += [f"high/{name}: not in low/" for name in sorted(high.keys() - low)]
-    scenes = _read_scenes(folder / "pairs.csv")
+    groups = _read_groups(folder / "pairs.csv")
     pairs = []
     for name in sorted(low.keys() & high, key=natural_order):
         try:
@@ -102,7 +103,7 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
             (h, w), (h2, w2) = sizes
             problems.append(f"{name}: low is {w}x{h} px, high is {w2}x{h2} px")
             continue
-        pairs.append(PairFile(name, scenes.get(name, name), low[name], high[name]))
+        pairs.append(PairFile(name, groups.get(name, name), low[name], high[name]))
     return pairs, problems
 
 
@@ -111,14 +112,16 @@ def natural_order(name: str) -> tuple:
     return (not name.isdigit(), len(name) if name.isdigit() else 0, name)
 
 
-def _read_scenes(path: Path) -> dict[str, str]:
+def _read_groups(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    if not rows or not {"file", "scene"} <= rows[0].keys():
-        raise PairsError(f"{path} has no columns 'file' and 'scene'")
-    return {str(Path(row["file"]).with_suffix("")): row["scene"] for row in rows}
+    columns = rows[0].keys() if rows else ()
+    column = "group" if "group" in columns else "scene"
+    if not {"file", column} <= set(columns):
+        raise PairsError(f"{path} has no columns 'file' and 'group'")
+    return {str(Path(row["file"]).with_suffix("")): row[column] for row in rows}
 
 
 def is_lol_layout(root: str | Path) -> bool:
@@ -126,30 +129,30 @@ def is_lol_layout(root: str | Path) -> bool:
     return (Path(root) / LOL_PARTS["train"]).is_dir()
 
 
-def split_by_scene(
-    scenes: Sequence[str], validation_every: int, test_every: int = 0
+def split_by_group(
+    groups: Sequence[str], validation_every: int, test_every: int = 0
 ) -> dict[str, list[int]]:
-    """Indices of the "train", "validation" and "test" part; a scene is in one only.
+    """Indices of the "train", "validation" and "test" part; a group is in one only.
 
     Args:
-      scenes: of the pairs.
-      validation_every: scenes that are numbers go to validation where they are
+      groups: of the pairs.
+      validation_every: groups that are numbers go to validation where they are
         divisible by it; others by their order, each n-th one. 0: none.
-      test_every: of the scenes left, each n-th one is for testing. 0: none.
+      test_every: of the groups left, each n-th one is for testing. 0: none.
     """
-    distinct = sorted(set(scenes), key=natural_order)
+    distinct = sorted(set(groups), key=natural_order)
     parts: dict[str, set[str]] = {"validation": set(), "test": set()}
-    if validation_every and all(scene.isdigit() for scene in distinct):
-        chosen = {scene for scene in distinct if int(scene) % validation_every == 0}
+    if validation_every and all(group.isdigit() for group in distinct):
+        chosen = {group for group in distinct if int(group) % validation_every == 0}
         parts["validation"] = chosen
     elif validation_every:
         parts["validation"] = set(distinct[::validation_every])
-    left = [scene for scene in distinct if scene not in parts["validation"]]
+    left = [group for group in distinct if group not in parts["validation"]]
     if test_every:
         parts["test"] = set(left[::test_every])
     parts["train"] = set(left) - parts["test"]
     return {
-        part: [i for i, scene in enumerate(scenes) if scene in chosen]
+        part: [i for i, group in enumerate(groups) if group in chosen]
         for part, chosen in parts.items()
     }
 
@@ -159,7 +162,7 @@ def _fingerprint(pairs: Sequence[PairFile]) -> str:
     for pair in pairs:
         for path in (pair.low, pair.high):
             stat = path.stat()
-            line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{pair.scene}\n"
+            line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{pair.group}\n"
             digest.update(line.encode())
     return digest.hexdigest()[:16]
 
@@ -181,7 +184,7 @@ def load_pairs(
     from lowlight_jax.data import records  # imports tensorflow-datasets
 
     files, problems = find_pairs(folder)
-    prepared = Path(cache_dir or default_cache_dir()) / "pairs" / _fingerprint(files)
+    prepared = Path(cache_dir or default_cache_dir()) / "pairs2" / _fingerprint(files)
     if records.exist(prepared):
         _report(folder, problems, bad_pairs)
         return records.read(prepared)
@@ -192,7 +195,7 @@ def load_pairs(
         except ImageFileError as error:
             unreadable.append(str(error))
         else:
-            pairs.append(Pair(file.name, file.scene, low, high))
+            pairs.append(Pair(file.name, file.group, low, high))
     _report(folder, problems + unreadable, bad_pairs)
     if not pairs:
         raise PairsError(f"{folder} holds no usable pair")
@@ -215,7 +218,7 @@ def load_split(
     Args:
       root: LOL as it is distributed, or a folder with `low/` and `high/`.
       split: which part; of LOL as it is distributed, "test" is its own.
-      validation_every, test_every: see `split_by_scene`.
+      validation_every, test_every: see `split_by_group`.
       cache_dir, bad_pairs: see `load_pairs`.
       memory_gib: sets up to this size are decoded once, larger ones at each access.
     Raises:
@@ -233,7 +236,7 @@ def load_split(
     records = load_pairs(folder, cache_dir=cache_dir, bad_pairs=bad_pairs)
     chosen = range(len(records))
     if split != "all" and not is_lol_test:
-        parts = split_by_scene(records.scenes, validation_every, test_every)
+        parts = split_by_group(records.groups, validation_every, test_every)
         chosen = parts[split]
     if not chosen:
         raise PairsError(f"the {split} part of {root} is empty")

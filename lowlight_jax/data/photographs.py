@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_scene
+from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_group
 from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
@@ -81,7 +81,7 @@ def load_photographs(
 
     Args:
       folder: what lies in it.
-      validation_every, test_every: see `split_by_scene`; each photograph is a scene.
+      validation_every, test_every: see `split_by_group`; each photograph is a group.
       bad_files: "error" or "skip".
       memory_gib: see `Photographs`.
     Raises:
@@ -103,11 +103,11 @@ def load_photographs(
             "Mend these files, or pass --config.data.bad_pairs=skip"
         )
     names = sorted(files, key=natural_order)
-    # The word keeps names that are numbers from being taken for numbers of scenes.
-    scenes = [f"photograph {name}" for name in names]
+    # The word keeps names that are numbers from being taken for numbers of groups.
+    groups = [f"photograph {name}" for name in names]
     parts = {
         part: Photographs({names[i]: files[names[i]] for i in chosen}, memory_gib)
-        for part, chosen in split_by_scene(scenes, validation_every, test_every).items()
+        for part, chosen in split_by_group(groups, validation_every, test_every).items()
     }
     if not parts["train"]:
         raise PairsError(f"{folder} holds no photographs to train on")

@@ -16,10 +16,10 @@ import numpy as np
 
 from lowlight_jax.ops.damage import Damage, random_holes
 from lowlight_jax.ops.padding import reflected_window
-from lowlight_jax.ops.scene import SCENE_PX
+from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 
 # uint8 `[h, w, 3]` of one scene, all of the same size; and, by names that end in
-# "_scene", `reduce_scene` of them, float32 `[128, 128, 3]`; and single values.
+# "_thumbnail", `make_thumbnail` of them, float32 `[128, 128, 3]`; and single values.
 Views = dict[str, np.ndarray]
 
 
@@ -75,7 +75,7 @@ class RandomCrop(grain.transforms.RandomMap):
             mirrored = flip and geometry.flips
             return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
 
-        whole = {name for name in views if name.endswith("_scene")}
+        whole = {name for name in views if name.endswith("_thumbnail")}
         crops = {
             name: crop(view) if np.ndim(view) else view
             for name, view in views.items()
@@ -91,9 +91,9 @@ class RandomCrop(grain.transforms.RandomMap):
 
 def _framed(rng: np.random.Generator, least: float) -> np.ndarray:
     """Where the rows or columns of a reduced picture come from: a part, stretched."""
-    size = rng.integers(round(least * SCENE_PX), SCENE_PX + 1)
-    start = rng.integers(SCENE_PX - size + 1)
-    return start + np.arange(SCENE_PX) * size // SCENE_PX
+    size = rng.integers(round(least * THUMBNAIL_PX), THUMBNAIL_PX + 1)
+    start = rng.integers(THUMBNAIL_PX - size + 1)
+    return start + np.arange(THUMBNAIL_PX) * size // THUMBNAIL_PX
 
 
 def _rotated_window(
@@ -124,23 +124,25 @@ class RandomDamage(grain.transforms.RandomMap):
 
 
 class _Epochs:
-    """All scenes again and again without an end, each time in another order.
+    """All examples again and again without an end, each time in another order.
 
-    grain's own shuffle takes 6 ms for an index of 4 scenes, 1 ms of 64.
+    grain's own shuffle takes 6 ms for an index of 4 examples, 1 ms of 64.
     """
 
-    def __init__(self, scenes: Sequence[Views], seed: int):
-        self._scenes = scenes
+    def __init__(self, examples: Sequence[Views], seed: int):
+        self._examples = examples
         self._order = functools.lru_cache(maxsize=4)(
-            lambda epoch: np.random.default_rng([seed, epoch]).permutation(len(scenes))
+            lambda epoch: np.random.default_rng([seed, epoch]).permutation(
+                len(examples)
+            )
         )
 
     def __len__(self) -> int:
         return sys.maxsize
 
     def __getitem__(self, index: int) -> Views:
-        epoch, position = divmod(index, len(self._scenes))
-        return self._scenes[self._order(epoch)[position]]
+        epoch, position = divmod(index, len(self._examples))
+        return self._examples[self._order(epoch)[position]]
 
 
 class _Number(grain.transforms.MapWithIndex):
@@ -154,7 +156,7 @@ class _Number(grain.transforms.MapWithIndex):
 
 
 def make_batches(
-    scenes: Sequence[Views],
+    examples: Sequence[Views],
     *,
     seed: int,
     crop_px: int,
@@ -170,12 +172,12 @@ def make_batches(
 
     Reduced whole pictures among the views are `[b, 128, 128, 3]`, those of the crops.
 
-    All hosts go through the scenes together, epoch by epoch, in one shuffled order: a
+    All hosts go through the examples together, epoch by epoch, in one shuffled order: a
     host cuts every `host_count`-th crop of it, and so neither shares a crop with
-    another nor leaves one out, whatever the number of scenes.
+    another nor leaves one out, whatever the number of examples.
 
     Args:
-      scenes: random access to the images; the same on all hosts.
+      examples: random access to the images; the same on all hosts.
       seed: of order and augmentation.
       crop_px: side of the square crops.
       batch_size: over all hosts, a multiple of `host_count`; `b` is this host's share.
@@ -185,7 +187,7 @@ def make_batches(
       host_index, host_count: this host and how many there are.
       threads: that read ahead.
     """
-    crops = grain.MapDataset.source(_Epochs(scenes, seed)).seed(seed)
+    crops = grain.MapDataset.source(_Epochs(examples, seed)).seed(seed)
     crops = crops.random_map(RandomCrop(crop_px, geometry))
     if damage:
         crops = crops.random_map(RandomDamage(damage))

@@ -14,13 +14,13 @@ import tensorflow_datasets as tfds
 
 from lowlight_jax.data.pairs import Pair, natural_order
 
-_SPLIT = "pairs"  # train and validation are split by scene, when they are read
+_SPLIT = "pairs"  # train and validation are split by group, when they are read
 
 
 class LowlightPairs(tfds.core.GeneratorBasedBuilder):
     """Pairs of a dark and a normal photograph of the same size."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def __init__(self, *, pairs: Sequence[Pair] = (), **kwargs):
         self._pairs = pairs
@@ -29,7 +29,7 @@ class LowlightPairs(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
         text = tfds.features.Text()
-        features = {"name": text, "scene": text, "low": image, "high": image}
+        features = {"name": text, "group": text, "low": image, "high": image}
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features)
         )
@@ -44,7 +44,7 @@ class LowlightPairs(tfds.core.GeneratorBasedBuilder):
                 i,
                 {
                     "name": pair.name,
-                    "scene": pair.scene,
+                    "group": pair.group,
                     "low": _png(pair.low),
                     "high": _png(pair.high),
                 },
@@ -60,7 +60,7 @@ class Records(Sequence[Pair]):
     """The pairs of a prepared folder, in order of name, decoded as they are indexed.
 
     Attributes:
-      names, scenes: of all pairs, known without decoding an image.
+      names, groups: of all pairs, known without decoding an image.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder):
@@ -68,11 +68,11 @@ class Records(Sequence[Pair]):
         labels = builder.as_data_source(
             _SPLIT, decoders={"low": encoded, "high": encoded}
         )
-        rows = [(row["name"].decode(), row["scene"].decode()) for row in labels]
+        rows = [(row["name"].decode(), row["group"].decode()) for row in labels]
         # tfds stores examples in the order of a hash.
         self._order = sorted(range(len(rows)), key=lambda i: natural_order(rows[i][0]))
         self.names = [rows[i][0] for i in self._order]
-        self.scenes = [rows[i][1] for i in self._order]
+        self.groups = [rows[i][1] for i in self._order]
         self._source = builder.as_data_source(_SPLIT)
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class Records(Sequence[Pair]):
 
     def __getitem__(self, index: int) -> Pair:
         row = self._source[self._order[index]]
-        return Pair(self.names[index], self.scenes[index], row["low"], row["high"])
+        return Pair(self.names[index], self.groups[index], row["low"], row["high"])
 
 
 def _directory(prepared: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lowlight_jax.inference.tiles import Tile, overlap_px, plan_tiles
 from lowlight_jax.ops.padding import reflected_window
-from lowlight_jax.ops.scene import reduce_scene
+from lowlight_jax.ops.thumbnail import make_thumbnail
 
 DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
 _WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
@@ -68,9 +68,9 @@ class Enhancer:
                 "lowlight_jax.repair, or --model inpaint"
             )
         self._params = params
-        self._sees_scene = network.sees_scene
+        self._sees_thumbnail = network.sees_thumbnail
         # One that sees how bright the scene is was taught to leave bright ones alone.
-        self._fades = not (network.sees_scene and network.sees_top)
+        self._fades = not (network.sees_thumbnail and network.uses_maxima)
         self._reach_px = network.reach_px
         self._overlap = overlap_px(network) if self._reach_px else _WHOLE_OVERLAP_PX
         self.can_denoise = hasattr(network, "denoise")
@@ -110,11 +110,13 @@ class Enhancer:
             return image.copy()
         if self._fades:
             strength *= darkness(image)
-        scene = (reduce_scene(image)[None],) if self._sees_scene else ()
+        thumbnail = (make_thumbnail(image)[None],) if self._sees_thumbnail else ()
         results = (
             (
                 tile,
-                self._run(self._params, window, scene, strength, denoise, denoise > 0),
+                self._run(
+                    self._params, window, thumbnail, strength, denoise, denoise > 0
+                ),
             )
             for tile, window in self._windows(image)
         )
@@ -184,13 +186,15 @@ def _compiled(network):
     @functools.partial(
         jax.jit, static_argnums=5, compiler_options=cpu_compiler_options()
     )
-    def run(params, window, scene, strength, denoise, is_denoised):
+    def run(params, window, thumbnail, strength, denoise, is_denoised):
         integer = jnp.issubdtype(window.dtype, jnp.integer)
         full = jnp.iinfo(window.dtype).max if integer else 1
         given = window[None].astype(jnp.float32) / full
         low = jnp.broadcast_to(given, (*given.shape[:-1], 3))
         if hasattr(network, "denoise"):
-            enhanced = network.apply({"params": params}, low, *scene, method="enhance")
+            enhanced = network.apply(
+                {"params": params}, low, *thumbnail, method="enhance"
+            )
             pred = enhanced.pred
             if is_denoised:
                 denoised = network.apply(
@@ -198,7 +202,7 @@ def _compiled(network):
                 )
                 pred = pred - denoise * denoised.noise
         else:
-            pred = network.apply({"params": params}, low, *scene).pred
+            pred = network.apply({"params": params}, low, *thumbnail).pred
         if given.shape[-1] == 1:
             pred = pred.mean(-1, keepdims=True)
         # Clip, then mix, then round: nothing wraps, and strength 0 is the image itself.

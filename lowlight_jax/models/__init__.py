@@ -5,7 +5,7 @@ A network is a Flax module whose `__call__` returns a struct with `pred`, and wh
     phases     what it can be trained by, of `training.objectives.OBJECTIVES`
     stride     height and width of its input are multiples of it
     reach_px   how far an output pixel sees; None: it sees the whole image
-    sees_scene whether it is also given the whole picture, reduced: `ops.scene`
+    sees_thumbnail whether it is also given the whole picture, reduced: `ops.thumbnail`
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
 from lowlight_jax.models.mirnet import MIRNet
-from lowlight_jax.ops.scene import SCENE_PX
+from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 
 MODELS: dict[str, type[nn.Module]] = {
     "dual": DualNetwork,
@@ -63,8 +63,8 @@ def example_inputs(
     """What the network is called with: black, small where no size is given."""
     side = -(-32 // network.stride) * network.stride
     image = jnp.zeros((1, height or side, width or side, 3))
-    if network.sees_scene:
-        return image, jnp.zeros((1, SCENE_PX, SCENE_PX, 3))
+    if network.sees_thumbnail:
+        return image, jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3))
     return (image, image[..., :1]) if "repair" in network.phases else (image,)
 
 

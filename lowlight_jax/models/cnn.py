@@ -34,7 +34,7 @@ class CNN(nn.Module):
 
     phases = ("supervised",)
     stride = 1
-    sees_scene = False
+    sees_thumbnail = False
 
     @nn.compact
     def __call__(self, low: Images) -> CNNOutput:

@@ -189,7 +189,7 @@ class DualNetwork(nn.Module):
 
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
-    sees_scene = False
+    sees_thumbnail = False
 
     def __post_init__(self):
         if self.fine_layers not in (4, 5, 0):

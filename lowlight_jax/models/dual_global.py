@@ -1,11 +1,12 @@
 """The dual network that knows the whole scene: gain by curve, then learnt noise.
 
 Exposure is a property of the scene, which 21 px around a pixel do not show. So beside
-the image this member of the dual family is given the whole picture, reduced
-(`lowlight_jax.ops.scene`), and its coarse illumination is a curve for each channel that
-is read off that picture's statistics. The rest is the family's: the fine illumination
-corrects the coarse one from what is around a pixel, both divide (formula 2 of paper A),
-and the noise of the result is learnt and subtracted coarse to fine (2.1.2).
+the image this member of the dual family is given a thumbnail of the whole picture
+(`lowlight_jax.ops.thumbnail`), and its coarse illumination is a curve for each channel
+that is read off the thumbnail's statistics. The rest is the family's: the fine
+illumination corrects the coarse one from what is around a pixel, both divide (formula 2
+of paper A), and the noise of the result is learnt and subtracted coarse to fine
+(2.1.2).
 Source: ours, except for these ideas; all sizes are chosen.
 Height and width must be multiples of `STRIDE`.
 """
@@ -17,7 +18,7 @@ import numpy as np
 
 from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
 from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
-from lowlight_jax.ops.scene import SCENE_PX
+from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.types import Images
 
 STRIDE = 8  # three downsamplings
@@ -25,37 +26,39 @@ STRIDE = 8  # three downsamplings
 _DARK = 1 / 255  # added before logarithms: the step of 8 bits
 _QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
 _TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted maxima
-_TILE_PX = 4  # of the scene: 32 by 32 tiles
+_TILE_PX = 4  # of the thumbnail: 32 by 32 tiles
 _KNOTS = 6  # of a curve
-_LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the scene)
+_LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the thumbnail)
 _BAND_STEPS = 1, 2, 4  # px, between the taps of filters of 3
 _SMALL = nn.initializers.normal(1e-3)  # an untrained layer then gives almost 0
 
 
-class SceneCurve(nn.Module):
+class ToneCurve(nn.Module):
     """The coarse stage: log gain as a curve of a pixel's value, one for each channel.
 
-    The curve is piecewise linear in log(value), relative to the scene's mean of that.
-    What a layer of 64 makes of the quantiles of the scene's channels sets its heights;
-    all heights 0 bring the scene's mean to exp(-1). Statistics, because a convolution
-    over the reduced picture learns LOL's few hundred scenes by heart: on scenes it has
+    The curve is piecewise linear in log(value), relative to the thumbnail's mean of it.
+    A hidden layer of 64 turns the quantiles of the thumbnail's channels into heights;
+    all heights 0 bring its mean to exp(-1). Statistics, because a convolution
+    over the thumbnail learns LOL's few hundred scenes by heart: on scenes it has
     not seen it was 1.5 dB worse. They are of the means of 32 by 32 tiles and, with
-    `sees_top`, of their maxima too: how far the lights are below white tells how far
+    `uses_maxima`, of their maxima too: how far the lights are below white tells how far
     the picture was exposed below its scene, and lights are small.
     """
 
-    sees_top: bool = False
+    uses_maxima: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, scene: Images) -> Images:
-        b, h, w, _ = scene.shape
-        tiles = scene.reshape(b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3)
+    def __call__(self, low: Images, thumbnail: Images) -> Images:
+        b, h, w, _ = thumbnail.shape
+        tiles = thumbnail.reshape(
+            b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3
+        )
         light = jnp.log(tiles.mean((2, 4)) + _DARK).reshape(b, -1, 3)
         mean = light.mean((1, 2)).reshape(b, 1, 1, 1)
         light = jnp.sort(light, axis=1)
         quantiles = light.reshape(b, 1, _QUANTILES, -1, 3).mean(3)
-        if self.sees_top:
+        if self.uses_maxima:
             maxima = jnp.log(tiles.max((2, 4)) + _DARK).reshape(b, -1, 3)
             maxima = jnp.sort(maxima, axis=1)
             top = [maxima[:, None, None, i:j].mean(3) for i, j in _TOP]
@@ -96,24 +99,26 @@ class LocalCorrection(nn.Module):
 
 
 class GlobalEnhancement(nn.Module):
-    """Illumination by `SceneCurve`, corrected by `LocalCorrection`; division by it.
+    """Illumination by `ToneCurve`, corrected by `LocalCorrection`; division by it.
 
     Log gains g become log(max_gain) * sigmoid(4 * g / log(max_gain) - 2), which is g
     around the middle, so that illumination stays in [1 / max_gain, 1].
     """
 
     max_gain: float = 32.0
-    sees_top: bool = False
+    uses_maxima: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, scene: Images) -> Enhanced:
+    def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
         log_most = np.log(self.max_gain)
 
         def bounded(log_gain):
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
 
-        log_gain = SceneCurve(self.sees_top, self.dtype, name="coarse")(low, scene)
+        log_gain = ToneCurve(self.uses_maxima, self.dtype, name="coarse")(
+            low, thumbnail
+        )
         coarse_log_gain = bounded(log_gain)
         coarse_pred = low * jnp.exp(coarse_log_gain)
         fine = LocalCorrection(self.dtype, name="fine")
@@ -177,26 +182,26 @@ class GlobalDenoising(nn.Module):
 
 
 class DualGlobalNetwork(nn.Module):
-    """Both modules in line: low and its scene, enhanced, denoised.
+    """Both modules in line: low and its thumbnail, enhanced, denoised.
 
     `apply(..., method="enhance")` and `method="denoise"` run one module alone.
 
     Attributes:
-      uses_scene: False (ablation): every picture's scene is taken for the same one.
-      sees_top: the statistics of the scene tell its brightest parts apart, which show
+      uses_thumbnail: False (ablation): every picture gets the same thumbnail.
+      uses_maxima: statistics of the maxima of tiles too: the brightest parts show
         how far below white it was exposed.
       max_gain: the largest gain, 1 / the smallest illumination.
       dtype: of the convolutions; parameters and the rest are float32.
     """
 
-    uses_scene: bool = True
-    sees_top: bool = False
+    uses_thumbnail: bool = True
+    uses_maxima: bool = False
     max_gain: float = 32.0
     dtype: jnp.dtype = jnp.float32
 
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
-    sees_scene = True
+    sees_thumbnail = True
 
     def __post_init__(self):
         if self.max_gain <= 1:
@@ -204,31 +209,35 @@ class DualGlobalNetwork(nn.Module):
         super().__post_init__()
 
     def setup(self):
-        self.enhancement = GlobalEnhancement(self.max_gain, self.sees_top, self.dtype)
+        self.enhancement = GlobalEnhancement(
+            self.max_gain, self.uses_maxima, self.dtype
+        )
         self.denoising = GlobalDenoising(self.dtype)
 
-    def __call__(self, low: Images, scene: Images) -> DualOutput:
+    def __call__(self, low: Images, thumbnail: Images) -> DualOutput:
         """See `enhance`."""
-        enhanced = self.enhance(low, scene)
+        enhanced = self.enhance(low, thumbnail)
         denoised = self.denoise(enhanced.pred, enhanced.illumination)
         return DualOutput(denoised.pred, enhanced, denoised)
 
-    def enhance(self, low: Images, scene: Images) -> Enhanced:
+    def enhance(self, low: Images, thumbnail: Images) -> Enhanced:
         """The enhancement module alone.
 
         Args:
           low: `[b, h, w, 3]` in [0, 1], h and w multiples of 8.
-          scene: `[b, 128, 128, 3]` in [0, 1], `reduce_scene` of the whole pictures.
+          thumbnail: `[b, 128, 128, 3]` in [0, 1], `make_thumbnail` of the pictures.
         """
         _check_size(low)
-        if scene.shape != (low.shape[0], SCENE_PX, SCENE_PX, 3):
+        if thumbnail.shape != (low.shape[0], THUMBNAIL_PX, THUMBNAIL_PX, 3):
             raise ValueError(
-                f"the scenes of {low.shape[0]} images have the shape {scene.shape}; "
-                f"expected {(low.shape[0], SCENE_PX, SCENE_PX, 3)}"
+                f"the thumbnails of {len(low)} images have shape {thumbnail.shape}; "
+                f"expected {(low.shape[0], THUMBNAIL_PX, THUMBNAIL_PX, 3)}"
             )
-        if not self.uses_scene:
-            scene = jnp.full_like(scene, 0.05)  # the mean of LOL's dark pictures
-        return self.enhancement(low, scene)
+        if not self.uses_thumbnail:
+            thumbnail = jnp.full_like(
+                thumbnail, 0.05
+            )  # the mean of LOL's dark pictures
+        return self.enhancement(low, thumbnail)
 
     def denoise(self, noisy: Images, illumination: Images) -> Denoised:
         """The denoising module alone, on what the division by `illumination` gave."""

@@ -73,7 +73,7 @@ class InpaintNetwork(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     phases = ("repair",)
-    sees_scene = False
+    sees_thumbnail = False
 
     @nn.compact
     def __call__(self, image: Images, holes: Images) -> Repaired:

@@ -269,7 +269,7 @@ class MIRNet(nn.Module):
     phases = ("supervised",)
     stride = STRIDE
     reach_px = None  # an output pixel sees the whole image
-    sees_scene = False
+    sees_thumbnail = False
 
     @nn.compact
     def __call__(self, low: Images) -> MIRNetOutput:

@@ -154,7 +154,7 @@ def reproduce(
     for config in configs.values():
         validate(config)
     first = next(iter(configs.values()))
-    pairs = load_data(first, damaged=False, with_scenes=False)[1]
+    pairs = load_data(first, damaged=False, with_thumbnails=False)[1]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
     measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
@@ -167,7 +167,7 @@ def reproduce(
         shown = held_out
     else:
         title = cnn_paper.TITLE
-        damaged = load_data(configs["inpaint"], damaged=True, with_scenes=False)[1]
+        damaged = load_data(configs["inpaint"], damaged=True, with_thumbnails=False)[1]
         damaged = [cut_middle(pair, command.side_px) for pair in damaged]
         study = cnn_paper.make_study(trainings, held_out, output / "brightening")
         repairs = cnn_paper.make_repair_study(trainings, damaged, output / "repair")

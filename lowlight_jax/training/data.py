@@ -1,4 +1,4 @@
-"""What a training reads, from its config: scenes to crop from, pairs to score on."""
+"""What a training reads, from its config: examples to crop from, pairs to score on."""
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from lowlight_jax.data.pairs import Pair, load_split
 from lowlight_jax.data.pipeline import Views
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import Exposure
-from lowlight_jax.ops.scene import reduce_scene
+from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.runtime import parallel
 
 
 def load_data(
-    config: ConfigDict, *, damaged: bool, with_scenes: bool
+    config: ConfigDict, *, damaged: bool, with_thumbnails: bool
 ) -> tuple[Sequence[Views], Sequence[Pair]]:
-    """Training scenes (views by name) and the pairs held out of training.
+    """Training examples (views by name) and the pairs held out of training.
 
     Args:
       config: see `lowlight_jax.config`.
       damaged: whether held-out photographs get holes; else they are darkened.
-      with_scenes: whether views of the whole pictures, reduced, are wanted too.
+      with_thumbnails: whether their thumbnails are wanted too.
     Raises:
       PairsError: the folder is not what it should be; all problems are listed.
     """
@@ -48,7 +48,7 @@ def load_data(
             exposure = Exposure(**config.synthetic)
             apart = photographs.darkened_pairs(apart, exposure)
         held_out += evenly_spaced(apart, data.validation_images)
-    return (_WithScenes(views) if with_scenes else views), held_out
+    return (_WithThumbnails(views) if with_thumbnails else views), held_out
 
 
 def evenly_spaced(items: Sequence, count: int) -> Sequence:
@@ -158,21 +158,23 @@ class _PairsAndPhotographs(Sequence[Views]):
         return {"low": high, "high": high, "is_pair": np.False_}
 
 
-class _WithScenes(Sequence[Views]):
-    """Views and, beside each, the whole of it reduced, which is kept."""
+class _WithThumbnails(Sequence[Views]):
+    """Views and, beside each, its thumbnail, which is kept."""
 
-    def __init__(self, scenes: Sequence[Views]):
-        self._scenes = scenes
+    def __init__(self, examples: Sequence[Views]):
+        self._examples = examples
         self._reduced = lru_cache(maxsize=2048)(self._reduce)  # 192 KiB each
 
     def __len__(self) -> int:
-        return len(self._scenes)
+        return len(self._examples)
 
     def __getitem__(self, index: int) -> Views:
-        return self._scenes[index] | self._reduced(index)
+        return self._examples[index] | self._reduced(index)
 
     def _reduce(self, index: int) -> Views:
-        views = self._scenes[index].items()
+        views = self._examples[index].items()
         return {
-            f"{name}_scene": reduce_scene(view) for name, view in views if view.ndim
+            f"{name}_thumbnail": make_thumbnail(view)
+            for name, view in views
+            if view.ndim
         }

@@ -132,8 +132,10 @@ def train(
     workdir = Path(workdir)
     _check_writable(workdir)
     network = make_model(**config.model)
-    scenes, pairs = load_data(
-        config, damaged="repair" in network.phases, with_scenes=network.sees_scene
+    examples, pairs = load_data(
+        config,
+        damaged="repair" in network.phases,
+        with_thumbnails=network.sees_thumbnail,
     )
     phases = plan_phases(config)
 
@@ -158,7 +160,7 @@ def train(
             config=config,
             workdir=workdir,
             network=network,
-            scenes=scenes,
+            examples=examples,
             pairs=pairs,
             total=total,
             backend=backend,
@@ -186,7 +188,7 @@ class _Run:
     config: ConfigDict
     workdir: Path
     network: nn.Module
-    scenes: Sequence[Views]
+    examples: Sequence[Views]
     pairs: Sequence[Pair]
     total: int
     backend: str
@@ -275,7 +277,7 @@ class _Run:
         config = self.config
         is_repair = phase.name == "repair"
         return make_batches(
-            self.scenes,
+            self.examples,
             seed=config.seed + phase.number,
             crop_px=config.data.crop_px,
             batch_size=config.data.batch_size,

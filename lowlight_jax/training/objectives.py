@@ -2,8 +2,8 @@
 
 A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
 synthesised here, on the device; "is_pair" where only some of "low" are dark and the
-others are to be synthesised; "mask" where holes are to be repaired; "low_scene" and
-"high_scene", the whole pictures reduced, where the network is to see them; and
+others are to be synthesised; "mask" where holes are to be repaired; "low_thumbnail" and
+"high_thumbnail", the whole pictures reduced, where the network is to see them; and
 "number", the place of each crop in the batch of all devices: what is random about a
 crop depends on the step and on that alone. Losses are means over the batch. So neither
 depends on how the batch is split over devices.
@@ -107,24 +107,24 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     return low, high
 
 
-def _scenes(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, ...]:
-    """The scenes of the dark sides, in the batch of a network that sees them.
+def _thumbnails(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, ...]:
+    """The thumbnails of the dark sides, in the batch of a network that sees them.
 
     They are varied or darkened as their crops are by the same key; but they show the
     whole of an uneven light, and get no noise: means of boxes have little of it.
     """
-    if "high_scene" not in batch:
+    if "high_thumbnail" not in batch:
         return ()
-    scenes = {
-        name.removesuffix("_scene"): scene
-        for name, scene in batch.items()
-        if name.endswith("_scene")
+    thumbnails = {
+        name.removesuffix("_thumbnail"): thumbnail
+        for name, thumbnail in batch.items()
+        if name.endswith("_thumbnail")
     }
     whole = settings.exposure.replace(
         read_noise_u8=0.0, shot_noise_u8=0.0, least_jpeg_quality=0.0, field_part=1.0
     )
     settings = dataclasses.replace(settings, exposure=whole)
-    low, _ = _pairs(batch | scenes, key, settings)
+    low, _ = _pairs(batch | thumbnails, key, settings)
     return (low,)
 
 
@@ -133,8 +133,8 @@ def enhance_objective(
 ) -> tuple[Scalar, Metrics]:
     """Phase 1: the enhancement module on low/normal pairs, formula 5."""
     low, high = _pairs(batch, key, settings)
-    scenes = _scenes(batch, key, settings)
-    enhanced = model.apply({"params": params}, low, *scenes, method="enhance")
+    thumbnails = _thumbnails(batch, key, settings)
+    enhanced = model.apply({"params": params}, low, *thumbnails, method="enhance")
     return enhancement_loss(enhanced, low, high, settings.enhancement)
 
 
@@ -144,8 +144,8 @@ def denoise_objective(
     """Phase 2: the denoising module on noisy/clean images, formula 6."""
     key_pairs, key_noise, key_pick = jax.random.split(key, 3)
     low, high = _pairs(batch, key_pairs, settings)
-    scenes = _scenes(batch, key_pairs, settings)
-    enhanced = model.apply({"params": params}, low, *scenes, method="enhance")
+    thumbnails = _thumbnails(batch, key_pairs, settings)
+    enhanced = model.apply({"params": params}, low, *thumbnails, method="enhance")
     noisy = add_noise(_image_keys(key_noise, batch), high, settings.max_noise_u8)
     keys = _image_keys(key_pick, batch)
     noisy = _pick(keys, settings.enhanced_fraction, enhanced.pred, noisy)
@@ -160,7 +160,7 @@ def joint_objective(
 ) -> tuple[Scalar, Metrics]:
     """Phase 3, chosen: both modules together; 0 steps where the paper is followed."""
     low, high = _pairs(batch, key, settings)
-    output = model.apply({"params": params}, low, *_scenes(batch, key, settings))
+    output = model.apply({"params": params}, low, *_thumbnails(batch, key, settings))
     return joint_loss(output, low, high, settings.enhancement, settings.denoising)
 
 
@@ -169,7 +169,7 @@ def supervised_objective(
 ) -> tuple[Scalar, Metrics]:
     """Any network that brightens, on low/normal pairs; paper B, tasks 1 and 2."""
     low, high = _pairs(batch, key, settings)
-    pred = model.apply({"params": params}, low, *_scenes(batch, key, settings)).pred
+    pred = model.apply({"params": params}, low, *_thumbnails(batch, key, settings)).pred
     return supervised_loss(pred, high, settings.supervised)
 
 

@@ -1,15 +1,16 @@
-"""The whole picture, reduced: what a network is told of the scene beside its window.
+"""Thumbnails: what a network is told of the whole picture beside its window.
 
-Exposure belongs to the scene. A network that is given one window at a time (a crop in
-training, a tile in `enhance`) gets the same reduced picture with every window of it.
+Exposure belongs to the scene as a whole. A network that is given one window at a time
+(a crop in training, a tile in `enhance`) gets the same thumbnail with every window of a
+picture.
 """
 
 import numpy as np
 
-SCENE_PX = 128  # side of the reduced picture; chosen
+THUMBNAIL_PX = 128  # side; chosen
 
 
-def reduce_scene(image: np.ndarray) -> np.ndarray:
+def make_thumbnail(image: np.ndarray) -> np.ndarray:
     """Means over a grid of 128 by 128 boxes, whatever the picture's shape.
 
     Boxes begin at whole pixels; where the picture has fewer than 128 of them along an
@@ -24,8 +25,10 @@ def reduce_scene(image: np.ndarray) -> np.ndarray:
     full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
     for axis in (0, 1):
         size = image.shape[axis]
-        starts = np.arange(SCENE_PX) * size // SCENE_PX
+        starts = np.arange(THUMBNAIL_PX) * size // THUMBNAIL_PX
         counts = np.maximum(np.diff(starts, append=size), 1)
         sums = np.add.reduceat(image, starts, axis=axis, dtype=np.float64)
         image = sums / np.expand_dims(counts, (2, 1 - axis))
-    return np.broadcast_to(image / full, (SCENE_PX, SCENE_PX, 3)).astype(np.float32)
+    return np.broadcast_to(image / full, (THUMBNAIL_PX, THUMBNAIL_PX, 3)).astype(
+        np.float32
+    )
