@@ -21,7 +21,7 @@ MODEL = {"name": "dual", "fine_layers": 4}
 def new_state(step, clip_norm=1.0, size=2000):
     tx = make_optimizer(optax.constant_schedule(1e-3), clip_norm=clip_norm)
     weights = jax.random.normal(jax.random.key(step), (size,))
-    state = init_train_state(jax.random.PRNGKey(7), {"w": weights}, tx)
+    state = init_train_state(jax.random.key(7), {"w": weights}, tx)
     return state.replace(step=jnp.int32(step))
 
 
@@ -44,7 +44,12 @@ def restore(workdir, model=MODEL, like=None):
 
 
 def assert_same(state, expected):
-    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    assert jax.dtypes.issubdtype(state.key.dtype, jax.dtypes.prng_key)
+    jax.tree.map(np.testing.assert_array_equal, *map(_with_key_data, (state, expected)))
+
+
+def _with_key_data(state):
+    return state.replace(key=jax.random.key_data(state.key))
 
 
 def test_the_newest_comes_back_bit_for_bit(saved):
@@ -130,12 +135,23 @@ def test_a_changed_optimizer_is_an_error_and_no_damage(saved):
         restore(
             saved,
             like=init_train_state(
-                jax.random.PRNGKey(7),
+                jax.random.key(7),
                 {"w": jnp.zeros(2000)},
                 make_optimizer(optax.constant_schedule(1e-3), name="adam"),
             ),
         )
     assert_same(restore(saved), new_state(3))
+
+
+def test_a_checkpoint_with_an_untyped_key_is_of_an_earlier_version(saved):
+    for step in "23":
+        path = next((saved / "checkpoints" / step / "about").rglob("metadata"))
+        about = json.loads(path.read_text())
+        about["layout"]["key"] = "uint32[2]"
+        path.write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="earlier version.*pass another"):
+        restore(saved)
+    assert not (saved / "damaged_checkpoints").exists()
 
 
 def test_an_unfinished_save_is_invisible(saved):

@@ -1,8 +1,9 @@
 """Saving and restoring of training states; the only file that imports orbax.
 
 A checkpoint is complete or invisible: orbax writes under a temporary name and renames.
-States are NumPy arrays here, so that what any number of processes has saved, any other
-can restore. With several processes all call every method; the first one writes.
+States are NumPy arrays here, the PRNG key its data, so that what any number of
+processes has saved, any other can restore. With several processes all call every
+method; the first one writes.
 """
 
 import shutil
@@ -44,11 +45,12 @@ class Checkpoints:
         Raises:
           CheckpointError: it could not be written; the ones before are kept.
         """
-        state = jax.device_get(state)
+        layout = _layout(state)
+        state = _to_arrays(state)
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        about = about | {"layout": _layout(state), "checksum": _checksum(state)}
+        about = about | {"layout": layout, "checksum": _checksum(state)}
         try:
             self._manager.save(
                 step,
@@ -82,7 +84,6 @@ class Checkpoints:
             checkpoint is damaged.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
-        like = jax.device_get(like)
         for step in steps:
             try:
                 return self._restore(step, like, model)
@@ -105,13 +106,20 @@ class Checkpoints:
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )["about"]
         _check_same("model config", about["model"], model)
-        _check_same("training state", about["layout"], _layout(like))
+        layout = _layout(like)
+        if about["layout"]["key"] != layout["key"]:
+            raise CheckpointError(
+                f"the checkpoints in {self._directory} are of an earlier version with "
+                "other random streams; pass another --workdir to begin anew"
+            )
+        _check_same("training state", about["layout"], layout)
+        like = _to_arrays(like)
         state = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
         )["state"]
         if _checksum(state) != about["checksum"]:
             raise ValueError("its checksum is wrong")
-        return state
+        return state.replace(key=jax.random.wrap_key_data(state.key))
 
     def _move_aside(self, step: int, error: Exception) -> None:
         if parallel.is_main_process():
@@ -129,6 +137,11 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for whatever is being written."""
         self._manager.close()
+
+
+def _to_arrays(state: TrainState) -> TrainState:
+    """In NumPy arrays, which a typed key cannot be."""
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
 def _check_same(what: str, before: dict[str, Any], now: dict[str, Any]) -> None:

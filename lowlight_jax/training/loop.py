@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from lowlight_jax import weights
 from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.data.pipeline import Geometry, Views, make_batches
+from lowlight_jax.data.pipeline import Geometry, Views, make_batches, stream_seed
 from lowlight_jax.evaluation import comparison, report
 from lowlight_jax.evaluation.picture_grid import save_picture_grid
 from lowlight_jax.evaluation.scoring import Scores, interleave
@@ -139,7 +139,7 @@ def train(
     )
     phases = plan_phases(config)
 
-    params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
+    params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     params = _initial_params(config, network, params_key)
     state = init_train_state(steps_key, params, phases[0].tx)
     checkpoints = Checkpoints(workdir)
@@ -278,7 +278,7 @@ class _Run:
         is_repair = phase.name == "repair"
         return make_batches(
             self.examples,
-            seed=config.seed + phase.number,
+            seed=stream_seed(config.seed, phase.number),
             crop_px=config.data.crop_px,
             batch_size=config.data.batch_size,
             geometry=Geometry(**config.augment.geometry),
