@@ -41,7 +41,9 @@ def model_config(name: str) -> ConfigDict:
 def base_config() -> ConfigDict:
     """Paper A's training on the embedded photographs, a few minutes on 2 CPU cores."""
     c = ConfigDict()
-    c.seed = 0  # [0, 2**32), of parameters, data order, augmentation and synthetic noise
+    c.seed = (
+        0  # [0, 2**32), of parameters, data order, augmentation and synthetic noise
+    )
 
     c.model = model_config("dual")  # name and fields of one of models.MODELS
     c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
@@ -154,14 +156,24 @@ def _split(text: str) -> dict[str, str]:
     return dict(part.partition("=")[::2] for part in text.split(",") if part)
 
 
+# Paper A's ablation, figure 6; each with any recipe for the network `dual`.
 VARIANTS = {
-    "paper": {},
-    "no_reverse": {
+    "full": {},  # purple line
+    # Green: no two-way constraint, formula 11. Of the denoising loss, which is nothing
+    # but forward and reverse, the forward term (13) stays: our choice.
+    "no_two_way": {
+        "loss.enhancement.forward": 0.0,
         "loss.enhancement.reverse": 0.0,
         "loss.denoising.reverse": 0.0,
     },
-    "fine5": {"model.fine_layers": 5},
-    "coarse_only": {"model.fine_layers": 0},
+    "fine5": {"model.fine_layers": 5},  # red
+    # Blue: the first part of the enhancement module alone, nothing behind it.
+    "coarse_only": {
+        "model.fine_layers": 0,
+        "model.denoises": False,
+        "phases.denoise.steps": 0,
+        "phases.joint.steps": 0,
+    },
 }
 
 
