@@ -17,6 +17,7 @@ CONFIRMED, REFUTED, UNDECIDED = (
     "not confirmed",
     "within the noise of seeds",
 )
+DISAGREE, IN_PART = "measures disagree", "confirmed in part"  # of several measures
 _MARKS = {CONFIRMED: "✓", REFUTED: "✗", UNDECIDED: "≈"}
 
 
@@ -100,16 +101,21 @@ def compare(
 
 
 def overall(answers: Sequence[str]) -> str:
-    """One answer of several: confirmed if all are, not confirmed if any is not."""
-    if REFUTED in answers:
-        return REFUTED
-    return UNDECIDED if UNDECIDED in answers else CONFIRMED
+    """One answer of several measures'.
+
+    Those within the noise of seeds count neither way, but make "confirmed" "in part".
+    """
+    if CONFIRMED in answers and REFUTED in answers:
+        return DISAGREE
+    if CONFIRMED in answers:
+        return IN_PART if UNDECIDED in answers else CONFIRMED
+    return REFUTED if REFUTED in answers else UNDECIDED
 
 
 def in_words(answers: Mapping[str, str]) -> str:
     """Answers by recipe in words, as one where they agree."""
     if len(set(answers.values())) == 1:
-        return f"{next(iter(answers.values()))} with all recipes"
+        return f"{next(iter(answers.values()))}, whatever the recipe"
     return "recipes differ: " + ", ".join(
         f"{answer} with {recipe}" for recipe, answer in answers.items()
     )
@@ -173,7 +179,8 @@ def section(
         "deviation for all networks; ? with one seed, when the sign alone answers). "
         f"✓ confirmed, ✗ the opposite, ≈ within the noise of seeds. The answer takes "
         f"{', '.join(LABELS[m].split(' (')[0] for m in judges)}: confirmed if all are, "
-        "not confirmed if one is the opposite.",
+        f"{IN_PART} if some are and none is the opposite, not confirmed if some are "
+        "the opposite and none is confirmed.",
         columns=["claim", "answer", "for it", *map(label, means)],
         rows=rows,
         data=data,

@@ -244,11 +244,17 @@ def _answers(study: Study, recipe: str) -> Section:
     )
 
 
+def _with_measures(answer: str, measures: str) -> str:
+    """The answer, and where the measures do not give the same one, which say what."""
+    mixed = answer in (claims.DISAGREE, claims.IN_PART)
+    return f"{answer} (for it: {measures})" if mixed else answer
+
+
 def _side_by_side(answers: Mapping[str, Section]) -> Section:
     """Each claim's answers by recipe, and in words whether they agree."""
     by_claim = {
         claim.text: {
-            DUAL_RECIPES[recipe]: section.rows[i][1]
+            DUAL_RECIPES[recipe]: _with_measures(*section.rows[i][1:3])
             for recipe, section in answers.items()
         }
         for i, claim in enumerate(_CLAIMS)
@@ -262,10 +268,7 @@ def _side_by_side(answers: Mapping[str, Section]) -> Section:
         "formulas 5 to 14 alone (configs/dual_paper.py). Today's: more terms, averaged "
         "parameters, a falling rate (configs/dual_lol.py, shorter). The measures "
         "behind each answer are in the tables at the end.",
-        columns=["claim", *DUAL_RECIPES.values(), "in words"],
-        rows=[
-            [text, *found.values(), claims.in_words(found)]
-            for text, found in by_claim.items()
-        ],
+        columns=["claim", "answer"],
+        rows=[[text, claims.in_words(found)] for text, found in by_claim.items()],
         data=data,
     )
