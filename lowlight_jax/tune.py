@@ -1,8 +1,8 @@
 """Search for good settings: `python -m lowlight_jax.tune --config=configs/cnn.py`.
 
 Each trial is a training in a folder of its own beside the study, ended early where its
-validation PSNR is below the median of the others at the same step. The study is an
-SQLite file; the same command goes on with it, and with a trial that was cut off.
+validation score is worse than the median of the others at the same step. The study is
+an SQLite file; the same command goes on with it, and with a trial that was cut off.
 Exit codes as those of `lowlight_jax.main`. Needs the extra [tune].
 """
 
@@ -19,6 +19,8 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
+from lowlight_jax.metrics import METRICS
+from lowlight_jax.models import make_model
 from lowlight_jax.runtime import preemption
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
@@ -26,14 +28,6 @@ from lowlight_jax.runtime.command_flags import parse_flags
 
 if TYPE_CHECKING:
     import optuna
-
-_LOSSES = {
-    "enhance": ("enhancement",),
-    "denoise": ("denoising",),
-    "joint": ("enhancement", "denoising"),
-    "supervised": ("supervised",),
-    "repair": ("repair",),
-}
 
 
 class SearchError(ValueError):
@@ -109,7 +103,8 @@ def default_search(config: ConfigDict) -> list[Range]:
     ranges.append(
         Range("data.batch_size", choices=(max(1, batch // 2), batch, 2 * batch))
     )
-    for loss in sorted({loss for name in phases for loss in _LOSSES[name]}):
+    losses = make_model(**config.model).task.losses
+    for loss in sorted({loss for name in phases for loss in losses.get(name, ())}):
         weights = {k: w for k, w in config.loss[loss].items() if w}
         if len(weights) > 1:  # the weight of a single term changes nothing
             for term, weight in weights.items():
@@ -126,10 +121,10 @@ def default_search(config: ConfigDict) -> list[Range]:
 def run_trial(
     trial: "optuna.Trial", config: ConfigDict, search: Sequence[Range], workdir: Path
 ) -> float:
-    """Trains with the values of a trial; the best validation PSNR.
+    """Trains with the values of a trial; the best validation score.
 
     Raises:
-      optuna.TrialPruned: it is below the median of the trials before.
+      optuna.TrialPruned: it is worse than the median of the trials before.
     """
     import optuna
 
@@ -138,23 +133,30 @@ def run_trial(
     config = ConfigDict(config.to_dict())
     config.update_from_flattened_dict({r.key: r.suggest(trial) for r in search})
     workdir.mkdir(parents=True, exist_ok=True)
-    known = {step for step, _ in _history(workdir)}
+    judge = best_metric(config)
+    known = {step for step, _ in _history(workdir, judge)}
 
     def report(step: int, scores: dict[str, float]) -> None:
         if step not in known:
-            trial.report(scores["psnr_rgb"], step)
+            trial.report(scores[judge], step)
         if trial.should_prune():
             raise optuna.TrialPruned
 
     train_and_evaluate(config.lock(), workdir, on_scores=report)
-    return max((score for _, score in _history(workdir)), default=math.nan)
+    best = max if METRICS[judge].better == "higher" else min
+    return best((score for _, score in _history(workdir, judge)), default=math.nan)
 
 
-def _history(workdir: Path) -> list[tuple[int, float]]:
-    """Steps and validation PSNR of a training."""
+def best_metric(config: ConfigDict) -> str:
+    """The metric that trials are compared by, of the network's task."""
+    return make_model(**config.model).task.best_metric
+
+
+def _history(workdir: Path, metric: str) -> list[tuple[int, float]]:
+    """Steps and validation scores of a training."""
     file = workdir / "metrics.jsonl"
     rows = map(json.loads, file.open()) if file.exists() else ()
-    return [(row["step"], row["psnr_rgb"]) for row in rows if "psnr_rgb" in row]
+    return [(row["step"], row[metric]) for row in rows if metric in row]
 
 
 def tune(
@@ -193,13 +195,14 @@ def tune(
             "compared: pass --config.evaluate_every_steps=N"
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    better = METRICS[best_metric(config)].better
     study_file.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name="lowlight_jax",
         storage=f"sqlite:///{study_file}",
         sampler=optuna.samplers.TPESampler(seed=config.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
-        direction="maximize",
+        direction="maximize" if better == "higher" else "minimize",
         load_if_exists=True,
     )
     running = optuna.trial.TrialState.RUNNING
@@ -224,20 +227,23 @@ def tune(
         jax.clear_caches()  # every width and batch size has programs of its own
 
 
-def print_study(study: "optuna.Study") -> None:
+def print_study(study: "optuna.Study", metric: str) -> None:
     """A row for each trial, the best first, and how to train with it."""
     keys = sorted({key for trial in study.trials for key in trial.params})
-    table = Table(title="validation PSNR, dB; best first")
-    for heading in ("trial", "PSNR ↑", "state", *keys):
+    metric = METRICS[metric]
+    table = Table(title=f"validation {metric.label}; best first")
+    for heading in ("trial", f"{metric.label} {metric.arrow}", "state", *keys):
         table.add_column(heading)
     done = [t for t in study.trials if t.value is not None]
-    for trial in sorted(done, key=lambda t: -t.value):
+    for trial in sorted(done, key=lambda t: t.value, reverse=metric.better == "higher"):
         values = [
             f"{v:.3g}" if isinstance(v, float) else str(v)
             for v in (trial.params.get(key, "") for key in keys)
         ]
         state = trial.state.name.lower()
-        table.add_row(str(trial.number + 1), f"{trial.value:.2f}", state, *values)
+        table.add_row(
+            str(trial.number + 1), f"{trial.value:.{metric.digits}f}", state, *values
+        )
     Console(width=max(100, 30 + 14 * len(keys))).print(table)
     if any(t.state.name == "COMPLETE" for t in done):
         best = study.best_trial
@@ -289,7 +295,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
-    print_study(study)
+    print_study(study, best_metric(config))
     return 0
 
 

@@ -148,10 +148,10 @@ def test_a_test_part_is_taken_from_what_is_left():
 
 
 def test_embedded_photographs_are_there():
-    for names in (photographs.EMBEDDED_TRAINING, photographs.EMBEDDED_EVALUATION):
+    for names in photographs.EMBEDDED.values():
         for image in photographs.load_embedded(names).values():
             assert image.ndim == 3 and image.dtype == np.uint8
-    both = {*photographs.EMBEDDED_TRAINING} & {*photographs.EMBEDDED_EVALUATION}
+    both = {*photographs.EMBEDDED["train"]} & {*photographs.EMBEDDED["validation"]}
     assert not both
 
 

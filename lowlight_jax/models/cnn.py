@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from lowlight_jax.models.layers import Conv
+from lowlight_jax.tasks.brightening import BRIGHTENING
+from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images
 
 
@@ -19,7 +21,7 @@ class CNNOutput:
     pred: Images
 
 
-class CNN(nn.Module):
+class CNN(Network):
     """3x3 convolutions at full resolution with ReLU between them, nothing else.
 
     Attributes:
@@ -32,9 +34,10 @@ class CNN(nn.Module):
     layers: int = 7
     dtype: jnp.dtype = jnp.float32
 
+    task = BRIGHTENING
     phases = ("supervised",)
     stride = 1
-    sees_thumbnail = False
+    only_for_dark = True
 
     @nn.compact
     def __call__(self, low: Images) -> CNNOutput:

@@ -27,6 +27,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from lowlight_jax.models.layers import Conv, ConvTransposed
+from lowlight_jax.tasks.brightening import BRIGHTENING
+from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images
 
 STRIDE = 4  # two downsamplings
@@ -244,7 +246,7 @@ class Group(nn.Module):
         return x + conv(name="conv_out")(y)
 
 
-class MIRNet(nn.Module):
+class MIRNet(Network):
     """The whole network: image in, the same image with a learnt residual out.
 
     chosen: biases everywhere, which the paper does not mention and the authors' code
@@ -266,10 +268,11 @@ class MIRNet(nn.Module):
     keras_graph: bool = False
     dtype: jnp.dtype = jnp.float32
 
+    task = BRIGHTENING
     phases = ("supervised",)
     stride = STRIDE
     reach_px = None  # an output pixel sees the whole image
-    sees_thumbnail = False
+    only_for_dark = True
 
     @nn.compact
     def __call__(self, low: Images) -> MIRNetOutput:
