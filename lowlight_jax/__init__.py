@@ -11,4 +11,6 @@ import lowlight_jax.enhance  # noqa: F401, I001
 from lowlight_jax.inference.enhancer import Enhancer, enhance
 from lowlight_jax.inference.repairer import Repairer, repair
 
-__all__ = ["Enhancer", "Repairer", "enhance", "repair"]
+__version__ = "0.1.0"
+
+__all__ = ["Enhancer", "Repairer", "__version__", "enhance", "repair"]

@@ -16,33 +16,18 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
-from rich.progress import track
-
-from lowlight_jax import metrics, weights
-from lowlight_jax.data.pairs import Pair, load_split
-from lowlight_jax.data.photographs import (
-    EVERYDAY,
-    damaged_pairs,
-    darkened_pairs,
-    load_photographs,
-)
-from lowlight_jax.evaluation import scoring
-from lowlight_jax.evaluation.comparison import (
-    classical_methods,
-    compared_measures,
-    network_methods,
-    score_methods,
-    truth,
-)
-from lowlight_jax.evaluation.folders import pair_files, read_items
-from lowlight_jax.evaluation.report import print_scores, write_report
-from lowlight_jax.evaluation.scoring import Scores
-from lowlight_jax.inference.enhancer import Enhancer
-from lowlight_jax.ops.damage import Damage
 from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, USAGE, run_command
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+    from lowlight_jax.data.pairs import Pair
+    from lowlight_jax.evaluation.scoring import Scores
+
+PROG = "python -m lowlight_jax.evaluate"
 
 
 def _stops(text: str) -> list[float]:
@@ -55,9 +40,11 @@ def _stops(text: str) -> list[float]:
     raise argparse.ArgumentTypeError(f"'{text}'; expected numbers from 0 up: 0,1,2")
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(
+    argv: Sequence[str] | None = None, prog: str = PROG
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.evaluate",
+        prog=prog,
         description="Score enhanced images, or a network on dark ones.",
         epilog="Files are paired by name, whatever their suffix.",
     )
@@ -112,11 +99,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _load_data(args: argparse.Namespace, network: nn.Module) -> dict[str, list[Pair]]:
+def _load_data(
+    args: argparse.Namespace, network: "nn.Module"
+) -> "dict[str, list[Pair]]":
     """Pairs by title: of a folder of them, or made of its photographs.
 
     For networks that repair they get holes; with --stops they are darkened, by each.
     """
+    from lowlight_jax.data.pairs import load_split
+    from lowlight_jax.data.photographs import (
+        EVERYDAY,
+        damaged_pairs,
+        darkened_pairs,
+        load_photographs,
+    )
+    from lowlight_jax.ops.damage import Damage
+
     apart = {"validation_every": args.validation_every, "test_every": args.test_every}
     title = args.split  # goes into reports, where paths of this machine do not belong
     if "repair" not in network.phases and not args.stops:
@@ -141,9 +139,16 @@ def _load_data(args: argparse.Namespace, network: nn.Module) -> dict[str, list[P
 
 
 def _score_data(
-    args: argparse.Namespace, network: nn.Module, params: Any, measures: Sequence[str]
-) -> dict[str, dict[str, Scores]]:
+    args: argparse.Namespace, network: "nn.Module", params: Any, measures: Sequence[str]
+) -> "dict[str, dict[str, Scores]]":
     """Scores by title and method."""
+    from lowlight_jax.evaluation.comparison import (
+        classical_methods,
+        network_methods,
+        score_methods,
+        truth,
+    )
+
     methods = classical_methods(network) | network_methods(network, params)
     methods["truth"] = truth
     return {
@@ -152,7 +157,13 @@ def _score_data(
     }
 
 
-def _choose_measures(args: argparse.Namespace, network: nn.Module | None) -> list[str]:
+def _choose_measures(
+    args: argparse.Namespace, network: "nn.Module | None"
+) -> list[str]:
+    from lowlight_jax import metrics
+    from lowlight_jax.evaluation import scoring
+    from lowlight_jax.evaluation.comparison import compared_measures
+
     if args.metrics:
         measures = scoring.resolve_measures(filter(None, args.metrics.split(",")))
     elif args.data:
@@ -175,6 +186,15 @@ def _choose_measures(args: argparse.Namespace, network: nn.Module | None) -> lis
 
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
+    use_compilation_cache()
+    from rich.progress import track
+
+    from lowlight_jax import weights
+    from lowlight_jax.evaluation import scoring
+    from lowlight_jax.evaluation.folders import pair_files, read_items
+    from lowlight_jax.evaluation.report import print_scores, write_report
+    from lowlight_jax.inference.enhancer import Enhancer
+
     network = None
     if args.model or args.checkpoint:
         network, params = weights.load_any(args.model or args.checkpoint)
@@ -214,17 +234,11 @@ def evaluate(args: argparse.Namespace) -> int:
     return 1 if problems or notes else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    use_compilation_cache()
-    try:
-        return evaluate(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written", file=sys.stderr)
-        return 130
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    args = parse_args(argv, prog)
+    return run_command(
+        lambda: evaluate(args), interrupted=NOTHING_WRITTEN, failed=USAGE
+    )
 
 
 if __name__ == "__main__":

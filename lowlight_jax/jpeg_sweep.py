@@ -10,6 +10,7 @@ interrupted.
 """
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import io
@@ -26,13 +27,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lowlight_jax.evaluation import scoring
-from lowlight_jax.evaluation.folders import read_8_bit
-from lowlight_jax.evaluation.scoring import Item
 from lowlight_jax.images.files import ImageFileError, find_images
 from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, USAGE, run_command
 from lowlight_jax.runtime.whole_file import write_whole
 
+PROG = "python -m lowlight_jax.jpeg_sweep"
 CSV_NAME = "jpeg_sweep.csv"
 PLOT_NAME = "jpeg_sweep.png"
 
@@ -105,6 +105,9 @@ def sweep(
       pixels: uint8 `[h, w, c]`, c = 3 (RGB) or 1 (gray).
       qualities: 1 to 100 each.
     """
+    from lowlight_jax.evaluation import scoring
+    from lowlight_jax.evaluation.scoring import Item
+
     sizes = {}
 
     def items() -> Iterator[Item]:
@@ -213,9 +216,11 @@ def plot(rows: Sequence[Row]) -> bytes:
     return file.getvalue()
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(
+    argv: Sequence[str] | None = None, prog: str = PROG
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.jpeg_sweep",
+        prog=prog,
         description="PSNR, SSIM and bytes of images over a sweep of JPEG qualities.",
         epilog=PROTOCOL,
     )
@@ -246,7 +251,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
-    args.output.mkdir(parents=True, exist_ok=True)
+    use_compilation_cache()
+    from lowlight_jax.evaluation.folders import read_8_bit
+
+    with _saying_where(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     files: list[Path] = []
     for path in args.images:
@@ -269,10 +278,12 @@ def run(args: argparse.Namespace) -> int:
         images = len({row.image for row in rows})
         title = f"mean of {images} images" if images > 1 else rows[0].image
         print_rows(mean_rows(rows), title)
-        write_whole(args.output / CSV_NAME, csv_text(rows).encode())
+        with _saying_where(args.output):
+            write_whole(args.output / CSV_NAME, csv_text(rows).encode())
         print(f"written: {args.output / CSV_NAME}")
         if plotted:
-            write_whole(args.output / PLOT_NAME, plotted)
+            with _saying_where(args.output):
+                write_whole(args.output / PLOT_NAME, plotted)
             print(f"written: {args.output / PLOT_NAME}")
     for line in problems:
         print(line, file=sys.stderr)
@@ -293,21 +304,20 @@ def _plot_or_problem(rows: Sequence[Row], problems: list[str]) -> bytes | None:
         return None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    use_compilation_cache()
+@contextlib.contextmanager
+def _saying_where(output: Path) -> Iterator[None]:
     try:
-        return run(args)
+        yield
     except OSError as error:
-        print(
-            f"error: --output {args.output} cannot be written ({error.strerror}); "
-            "choose another folder",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written", file=sys.stderr)
-        return 130
+        raise OSError(
+            f"--output {output} cannot be written ({error.strerror}); choose another "
+            "folder"
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    args = parse_args(argv, prog)
+    return run_command(lambda: run(args), interrupted=NOTHING_WRITTEN, failed=USAGE)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
-from lowlight_jax.runtime import preemption
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
 
 if TYPE_CHECKING:
@@ -263,36 +263,28 @@ def define_flags() -> None:
     flags.mark_flag_as_required("config")
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments {argv[1:]}", file=sys.stderr)
-        return 2
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+def run() -> int:
+    """Tunes as the flags say; returns the exit code."""
     keep_freed_memory()
     use_compilation_cache()
-    try:
-        config = flags.FLAGS.config
-        search = [parse_range(text, config) for text in flags.FLAGS.search]
-        study = tune(
-            config,
-            Path(flags.FLAGS.study),
-            trials=flags.FLAGS.trials,
-            search=search or default_search(config),
-        )
-    except preemption.Preempted as stop:
-        print(stop, file=sys.stderr)
-        return preemption.EXIT_CODE
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    config = flags.FLAGS.config
+    search = [parse_range(text, config) for text in flags.FLAGS.search]
+    study = tune(
+        config,
+        Path(flags.FLAGS.study),
+        trials=flags.FLAGS.trials,
+        search=search or default_search(config),
+    )
     print_study(study)
     return 0
 
 
+def main(
+    argv: Sequence[str] | None = None, prog: str = "python -m lowlight_jax.tune"
+) -> int:
+    parse_flags(define_flags, argv, prog=prog, about=__doc__)
+    return run_command(run, interrupted=GOES_ON)
+
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    sys.exit(main())

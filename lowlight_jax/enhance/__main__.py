@@ -39,19 +39,20 @@ from lowlight_jax.inference import methods
 from lowlight_jax.inference.enhancer import DEFAULT_MODEL
 from lowlight_jax.inference.finish import finish
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 from lowlight_jax.runtime.progress import listening
 
+PROG = "python -m lowlight_jax.enhance"
 FORMATS = ("png", "jpg", "webp", "tif")
 _NAMED_IN_SUMMARY = 5  # files; more are counted
 
 _EPILOG = """\
 examples:
-  python -m lowlight_jax.enhance night.jpg --output night_enhanced.jpg
-  python -m lowlight_jax.enhance photos/ --output enhanced/
-  python -m lowlight_jax.enhance a.jpg b.tif --output enhanced/ --strength 0.7
-  python -m lowlight_jax.enhance night.jpg --output gamma.png --model gamma \\
-      --param exponent=0.5
-  python -m lowlight_jax.enhance damaged.png --output repaired.png --model inpaint
+  %(prog)s night.jpg --output night_enhanced.jpg
+  %(prog)s photos/ --output enhanced/
+  %(prog)s a.jpg b.tif --output enhanced/ --strength 0.7
+  %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
+  %(prog)s damaged.png --output repaired.png --model inpaint
 
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
 output format can hold them (png and tif: all of them). Classical methods compute in
@@ -70,9 +71,11 @@ class Outcome:
     failures: list[str] = dataclasses.field(default_factory=list)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(
+    argv: Sequence[str] | None = None, prog: str = PROG
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.enhance",
+        prog=prog,
         description="Brightens low-light photographs and removes their noise.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -390,11 +393,16 @@ def _saved_line(saved: Sequence[Path], output: Path) -> str:
     return f"{len(saved)} photo{plural} saved to {output}: {', '.join(names)}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     # Pillow warns of odd tags, OpenCV logs damage: what matters is in our messages.
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    return run(parse_args(argv), _make_cached_enhancer)
+    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    args = parse_args(argv, prog)
+    return run_command(
+        lambda: run(args, _make_cached_enhancer), interrupted=NOTHING_WRITTEN
+    )
 
 
 def _make_cached_enhancer(**options) -> Callable:
@@ -405,6 +413,4 @@ def _make_cached_enhancer(**options) -> Callable:
 
 
 if __name__ == "__main__":
-    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
