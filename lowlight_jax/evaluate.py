@@ -235,9 +235,10 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
-    args = parse_args(argv, prog)
     return run_command(
-        lambda: evaluate(args), interrupted=NOTHING_WRITTEN, failed=USAGE
+        lambda: evaluate(parse_args(argv, prog)),
+        interrupted=NOTHING_WRITTEN,
+        failed=USAGE,
     )
 
 

@@ -316,8 +316,9 @@ def _saying_where(output: Path) -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
-    args = parse_args(argv, prog)
-    return run_command(lambda: run(args), interrupted=NOTHING_WRITTEN, failed=USAGE)
+    return run_command(
+        lambda: run(parse_args(argv, prog)), interrupted=NOTHING_WRITTEN, failed=USAGE
+    )
 
 
 if __name__ == "__main__":

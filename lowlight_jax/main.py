@@ -18,13 +18,16 @@ from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
 
+PROG = "python -m lowlight_jax.main"
 
-def define_flags() -> None:
+
+def define_flags(words: list[str]) -> None:
     """Those of the command; a library that is imported defines none."""
     config_flags.DEFINE_config_file(
         "config",
         None,
         "Config file: configs/dual.py, or configs/dual.py:variant=fine5.",
+        sys_argv=words,
     )
     flags.DEFINE_string(
         "workdir",
@@ -47,8 +50,9 @@ def _default_workdir() -> Path:
     return Path("runs") / "-".join([Path(file).stem, *arg.split("=")[1:]])
 
 
-def run() -> int:
-    """Trains as the flags say; returns the exit code."""
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Trains as the arguments say; returns the exit code."""
+    parse_flags(define_flags, argv, prog=prog, about=__doc__)
     keep_freed_memory()
     use_compilation_cache()
     from jax.errors import JaxRuntimeError
@@ -72,12 +76,10 @@ def run() -> int:
     return 0
 
 
-def main(
-    argv: Sequence[str] | None = None, prog: str = "python -m lowlight_jax.main"
-) -> int:
-    parse_flags(define_flags, argv, prog=prog, about=__doc__)
-    code = run_command(run, interrupted=GOES_ON)
-    if flags.FLAGS.distributed and code not in (0, preemption.EXIT_CODE):
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    code = run_command(lambda: run(argv, prog), interrupted=GOES_ON)
+    together = flags.FLAGS.is_parsed() and flags.FLAGS.distributed
+    if together and code not in (0, preemption.EXIT_CODE):
         # Leaving in good order would wait for the others, and they for this one.
         sys.stdout.flush()
         os._exit(code)

@@ -51,9 +51,22 @@ def print_summary(network: "nn.Module", height: int, width: int) -> None:
     Console(width=110).print(table)
 
 
-def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+def run(argv: Sequence[str] | None, prog: str) -> int:
     """Does what was asked and returns the exit code."""
-    from lowlight_jax.models import MODELS, make_model
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Print a network's layers, parameters and operations.",
+    )
+    parser.add_argument(
+        "--model",
+        default="dual",
+        metavar="NAME",
+        help="dual, cnn, ...: see lowlight_jax/models (default: %(default)s)",
+    )
+    parser.add_argument("--height", type=int, default=384, help="pixels")
+    parser.add_argument("--width", type=int, default=384, help="pixels")
+    args = parser.parse_args(argv)
+    from lowlight_jax.models import MODELS, make_model  # JAX: --help is fast
 
     if args.model not in MODELS:
         parser.error(f"--model {args.model}: expected one of {', '.join(MODELS)}")
@@ -72,20 +85,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Print a network's layers, parameters and operations.",
-    )
-    parser.add_argument(
-        "--model",
-        default="dual",
-        metavar="NAME",
-        help="dual, cnn, ...: see lowlight_jax/models (default: %(default)s)",
-    )
-    parser.add_argument("--height", type=int, default=384, help="pixels")
-    parser.add_argument("--width", type=int, default=384, help="pixels")
-    args = parser.parse_args(argv)
-    return run_command(lambda: run(parser, args), interrupted=NOTHING_WRITTEN)
+    return run_command(lambda: run(argv, prog), interrupted=NOTHING_WRITTEN)
 
 
 if __name__ == "__main__":

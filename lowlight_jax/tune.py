@@ -27,6 +27,7 @@ from lowlight_jax.runtime.command_flags import parse_flags
 if TYPE_CHECKING:
     import optuna
 
+PROG = "python -m lowlight_jax.tune"
 _LOSSES = {
     "enhance": ("enhancement",),
     "denoise": ("denoising",),
@@ -245,9 +246,11 @@ def print_study(study: "optuna.Study") -> None:
         print(f"the best, trial {best.number + 1}:\n  {settings}")
 
 
-def define_flags() -> None:
+def define_flags(words: list[str]) -> None:
     """Those of the command; a library that is imported defines none."""
-    config_flags.DEFINE_config_file("config", None, "Config file to start from.")
+    config_flags.DEFINE_config_file(
+        "config", None, "Config file to start from.", sys_argv=words
+    )
     flags.DEFINE_string(
         "study", "runs/tune/study.db", "SQLite file; trials lie in a folder beside it."
     )
@@ -263,8 +266,9 @@ def define_flags() -> None:
     flags.mark_flag_as_required("config")
 
 
-def run() -> int:
-    """Tunes as the flags say; returns the exit code."""
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Tunes as the arguments say; returns the exit code."""
+    parse_flags(define_flags, argv, prog=prog, about=__doc__)
     keep_freed_memory()
     use_compilation_cache()
     config = flags.FLAGS.config
@@ -279,11 +283,8 @@ def run() -> int:
     return 0
 
 
-def main(
-    argv: Sequence[str] | None = None, prog: str = "python -m lowlight_jax.tune"
-) -> int:
-    parse_flags(define_flags, argv, prog=prog, about=__doc__)
-    return run_command(run, interrupted=GOES_ON)
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(argv, prog), interrupted=GOES_ON)
 
 
 if __name__ == "__main__":

@@ -366,6 +366,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from lowlight_jax.weights import save_weights
 
+    if args.offline:  # not even telemetry; read when huggingface_hub is imported
+        os.environ["HF_HUB_OFFLINE"] = "1"
     if args.repo:
         source = download(args.repo, args.revision, offline=args.offline)
     else:
@@ -386,10 +388,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
-    args = parse_args(argv, prog)
-    if args.offline:  # not even telemetry; read when huggingface_hub is imported
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    return run_command(lambda: run(args), interrupted=NOTHING_WRITTEN)
+    return run_command(lambda: run(parse_args(argv, prog)), interrupted=NOTHING_WRITTEN)
 
 
 if __name__ == "__main__":

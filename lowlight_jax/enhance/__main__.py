@@ -399,9 +399,9 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Being told to end is like Ctrl-C: the file in the making is finished or removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    args = parse_args(argv, prog)
     return run_command(
-        lambda: run(args, _make_cached_enhancer), interrupted=NOTHING_WRITTEN
+        lambda: run(parse_args(argv, prog), _make_cached_enhancer),
+        interrupted=NOTHING_WRITTEN,
     )
 
 

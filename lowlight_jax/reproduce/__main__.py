@@ -30,6 +30,7 @@ from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
 
+PROG = "python -m lowlight_jax.reproduce"
 _SETTINGS_FILE = "settings.json"
 _NEEDED = {
     "jinja2": "Jinja2",
@@ -39,7 +40,7 @@ _NEEDED = {
 }
 
 
-def define_flags() -> None:
+def define_flags(words: list[str]) -> None:
     """Those of the command; a library that is imported defines none."""
     flags.DEFINE_enum("paper", None, PAPERS, "Which paper.")
     flags.DEFINE_string("output", None, "Folder of the report, and of its parts.")
@@ -59,11 +60,11 @@ def define_flags() -> None:
     flags.mark_flags_as_required(["paper", "output"])
 
 
-def define_config() -> None:
+def define_config(words: list[str]) -> None:
     """--config, whose values import JAX."""
     from lowlight_jax.reproduce import recipes
 
-    config_flags.DEFINE_config_dict("config", recipes.command_config())
+    config_flags.DEFINE_config_dict("config", recipes.command_config(), sys_argv=words)
 
 
 def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -282,8 +283,12 @@ def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     return facts
 
 
-def run() -> int:
-    """Makes the report that the flags ask for; returns the exit code."""
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Makes the report that is asked for; returns the exit code."""
+    parse_flags(
+        define_flags, argv, prog=prog, about=__doc__, define_config=define_config
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     use_compilation_cache()
     from lowlight_jax.reproduce import recipes
@@ -298,14 +303,8 @@ def run() -> int:
     return 0
 
 
-def main(
-    argv: Sequence[str] | None = None, prog: str = "python -m lowlight_jax.reproduce"
-) -> int:
-    parse_flags(
-        define_flags, argv, prog=prog, about=__doc__, define_config=define_config
-    )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return run_command(run, interrupted=GOES_ON)
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(argv, prog), interrupted=GOES_ON)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,17 @@ def run_command(run: Callable[[], int], *, interrupted: str, failed: int = 1) ->
     """Calls `run` and returns its exit code, or that of the error that ended it.
 
     Args:
-      run: does what was asked.
+      run: parses the arguments and does what was asked.
       interrupted: what to say after Ctrl-C.
       failed: exit code of errors that the user can mend: a value, a file, a missing
         extra, a training that diverged, too little memory. A mistake of ours keeps its
         traceback.
     """
     try:
-        code = run()
-        sys.stdout.flush()  # a pipe that nobody reads any more shows only now
-        return code
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()  # a pipe that nobody reads any more shows only now
     except preemption.Preempted as stop:
         from lowlight_jax.runtime import parallel  # not above: it imports JAX
 

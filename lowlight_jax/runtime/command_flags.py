@@ -11,12 +11,12 @@ _HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 
 def parse_flags(
-    define: Callable[[], None],
+    define: Callable[[list[str]], None],
     argv: Sequence[str] | None,
     *,
     prog: str,
     about: str,
-    define_config: Callable[[], None] | None = None,
+    define_config: Callable[[list[str]], None] | None = None,
 ) -> None:
     """Defines the flags of a command and parses them into `flags.FLAGS`.
 
@@ -24,21 +24,22 @@ def parse_flags(
     ml_collections end in a traceback or in all their files' names.
 
     Args:
-      define: calls `flags.DEFINE_...`.
+      define: calls `flags.DEFINE_...`; it is given all words of the command line, as
+        `sys_argv` of `config_flags`.
       argv: without the program's name; None: the process's.
       prog: what the command is called as.
       about: shown by --help.
       define_config: defines --config where that takes long, and --help does without.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    define()
-    if _HELP & set(argv):
+    words = [prog, *(sys.argv[1:] if argv is None else argv)]
+    define(words)
+    if _HELP & set(words):
         print(f"usage: {prog} [flags]\n\n{about}\nflags:\n{_flags_of(define)}")
         sys.exit(0)
     if define_config:
-        define_config()
+        define_config(words)
     try:
-        arguments = flags.FLAGS([prog, *argv])[1:]
+        arguments = flags.FLAGS(words)[1:]
         _ = flags.FLAGS.config.is_locked  # tells only now that its file is not there
         if not arguments:
             if not flags.FLAGS["verbosity"].present:
@@ -52,11 +53,13 @@ def parse_flags(
     except (flags.Error, ValueError, OSError) as error:
         # A config file's own error comes last, behind where it was looked for.
         reason = str(error).strip().splitlines()[-1].strip()
+        if "No such file" in reason:
+            reason += "; configs/ is a folder of the source, not of what pip installs"
     print(f"error: {reason} (--help shows the flags)", file=sys.stderr)
     sys.exit(USAGE)
 
 
-def _flags_of(define: Callable[[], None]) -> str:
+def _flags_of(define: Callable) -> str:
     """Absl's description of the flags that `define` defines."""
     module = define.__module__ if define.__module__ != "__main__" else sys.argv[0]
     return flags.FLAGS.module_help(module).strip().partition("\n")[2]
