@@ -10,4 +10,6 @@ whole = lowlight_jax.repair(damaged)  # the same, with black holes
 import lowlight_jax.enhance  # noqa: F401, I001
 from lowlight_jax.inference.runner import Enhancer, Repairer, enhance, repair
 
-__all__ = ["Enhancer", "Repairer", "enhance", "repair"]
+__version__ = "0.1.0"
+
+__all__ = ["Enhancer", "Repairer", "__version__", "enhance", "repair"]

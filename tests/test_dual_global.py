@@ -16,7 +16,7 @@ from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX, make_thumbnail
 from lowlight_jax.tasks.brightening import _pairs, _thumbnails
 from lowlight_jax.tasks.task import Settings, make_objective
-from lowlight_jax.training.data import _PairViews, _WithThumbnails
+from lowlight_jax.training.data import _examples, _WithThumbnails
 
 NETWORK = DualGlobalNetwork()
 
@@ -251,7 +251,9 @@ class Pair:
 
 
 def take(count, *, least_framing=1.0, **arguments):
-    thumbnails = _WithThumbnails(_PairViews([Pair(seed) for seed in range(6)]))
+    thumbnails = _WithThumbnails(
+        _examples([[Pair(seed) for seed in range(6)]], [], False)
+    )
     batches = make_batches(
         thumbnails,
         seed=0,

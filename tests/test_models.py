@@ -7,7 +7,7 @@ import pytest
 
 from lowlight_jax.models import MODELS, example_inputs, make_model
 from lowlight_jax.models.dual import DualNetwork
-from lowlight_jax.summary import layer_rows
+from lowlight_jax.models.layer_table import layer_rows
 
 PARAMETERS = {
     "dual": 93_705,

@@ -19,8 +19,8 @@ from lowlight_jax.evaluation.picture_grid import (
 )
 from lowlight_jax.evaluation.scoring import Scores
 from lowlight_jax.images.files import read_rgb8
+from lowlight_jax.reproduce import PAPERS, claims, figures, page, parts, recipes
 from lowlight_jax.reproduce import __main__ as command
-from lowlight_jax.reproduce import claims, figures, page, parts, recipes
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section, scores_section, write_report
 from lowlight_jax.reproduce.parts import Part, run_parts
@@ -208,7 +208,7 @@ def test_the_middle_of_a_pair():
 
 
 def test_recipes_are_valid_and_variants_differ():
-    for paper in recipes.PAPERS:
+    for paper in PAPERS:
         configs = recipes.trainings(paper, recipes.command_config())
         for config in configs.values():
             validate(config)

@@ -36,18 +36,19 @@ from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
 from lowlight_jax.inference.methods import load_method, print_list
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Runner
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 
+PROG = "python -m lowlight_jax.enhance"
 FORMATS = ("png", "jpg", "webp", "tif")
 _NAMED_IN_SUMMARY = 5  # files; more are counted
 
 _EPILOG = """\
 examples:
-  python -m lowlight_jax.enhance night.jpg --output night_enhanced.jpg
-  python -m lowlight_jax.enhance photos/ --output enhanced/
-  python -m lowlight_jax.enhance a.jpg b.tif --output enhanced/ --strength 0.7
-  python -m lowlight_jax.enhance night.jpg --output gamma.png --model gamma \\
-      --param exponent=0.5
-  python -m lowlight_jax.enhance damaged.png --output repaired.png --model inpaint
+  %(prog)s night.jpg --output night_enhanced.jpg
+  %(prog)s photos/ --output enhanced/
+  %(prog)s a.jpg b.tif --output enhanced/ --strength 0.7
+  %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
+  %(prog)s damaged.png --output repaired.png --model inpaint
 
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
 output format can hold them (png and tif: all of them). Classical methods compute in
@@ -58,9 +59,11 @@ Exit code 0: all saved, 1: some failed, 2: wrong usage.
 """
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(
+    argv: Sequence[str] | None = None, prog: str = PROG
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.enhance",
+        prog=prog,
         description="Brightens low-light photographs and removes their noise.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -294,11 +297,16 @@ def _saved_line(saved: Sequence[Path], output: Path) -> str:
     return f"{len(saved)} photo{plural} saved to {output}: {', '.join(names)}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     # Pillow warns of odd tags, OpenCV logs damage: what matters is in our messages.
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    return run(parse_args(argv), _load_with_cache)
+    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run_command(
+        lambda: run(parse_args(argv, prog), _load_with_cache),
+        interrupted=NOTHING_WRITTEN,
+    )
 
 
 def _load_with_cache(*arguments):
@@ -311,6 +319,4 @@ def _load_with_cache(*arguments):
 
 
 if __name__ == "__main__":
-    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

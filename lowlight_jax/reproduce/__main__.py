@@ -5,7 +5,8 @@
         --config.data.photographs=DIR --output OUT
 
 OUT gets `report.html` and all that it is made of; the same command goes on where it was
-cut off. Without folders: photographs that come with scikit-image. Needs the extra
+cut off. Without folders: photographs that come with scikit-image. --config.KEY=VALUE
+sets data, seeds and steps; the keys are in reproduce/recipes.py. Needs the extra
 [report]. Exit codes as those of `lowlight_jax.main`.
 """
 
@@ -19,16 +20,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from lowlight_jax.config import ConfigError
-from lowlight_jax.reproduce import recipes
-from lowlight_jax.runtime import preemption, provenance
+from lowlight_jax.reproduce import PAPERS
+from lowlight_jax.runtime import provenance
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
 
+PROG = "python -m lowlight_jax.reproduce"
 _SETTINGS_FILE = "settings.json"
 _NEEDED = {
     "jinja2": "Jinja2",
@@ -38,12 +40,9 @@ _NEEDED = {
 }
 
 
-def define_flags() -> None:
+def define_flags(words: list[str]) -> None:
     """Those of the command; a library that is imported defines none."""
-    flags.DEFINE_enum("paper", None, recipes.PAPERS, "Which paper.")
-    config_flags.DEFINE_config_dict(
-        "config", recipes.command_config(), "Data, seeds, steps; see reproduce/recipes."
-    )
+    flags.DEFINE_enum("paper", None, PAPERS, "Which paper.")
     flags.DEFINE_string("output", None, "Folder of the report, and of its parts.")
     flags.DEFINE_bool(
         "quick",
@@ -61,12 +60,21 @@ def define_flags() -> None:
     flags.mark_flags_as_required(["paper", "output"])
 
 
+def define_config(words: list[str]) -> None:
+    """--config, whose values import JAX."""
+    from lowlight_jax.reproduce import recipes
+
+    config_flags.DEFINE_config_dict("config", recipes.command_config(), sys_argv=words)
+
+
 def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Weights by the name of the training in whose place they are given.
 
     Raises:
       ConfigError: not of the form NAME=WEIGHTS, or no such training.
     """
+    from lowlight_jax.config import ConfigError
+
     given = {}
     for text in texts:
         name, equals, source = text.partition("=")
@@ -99,6 +107,9 @@ def settle(output: Path, settings: dict) -> None:
     Raises:
       ConfigError: there is a report of other settings already.
     """
+    from lowlight_jax.config import ConfigError
+    from lowlight_jax.runtime.whole_file import write_whole
+
     file = output / _SETTINGS_FILE
     settings = json.loads(json.dumps(settings))
     if file.exists():
@@ -113,8 +124,6 @@ def settle(output: Path, settings: dict) -> None:
                 "same, or another --output"
             )
         return
-    from lowlight_jax.runtime.whole_file import write_whole
-
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(settings, indent=1).encode())
@@ -141,9 +150,9 @@ def reproduce(
       Preempted: told to stop; what is done is kept.
     """
     check_packages()
-    from lowlight_jax.config import validate
+    from lowlight_jax.config import ConfigError, validate
     from lowlight_jax.models import make_model
-    from lowlight_jax.reproduce import cnn_paper, dual_paper, page
+    from lowlight_jax.reproduce import cnn_paper, dual_paper, page, recipes
     from lowlight_jax.reproduce.parts import run_parts
     from lowlight_jax.reproduce.study import cut_middle
     from lowlight_jax.reproduce.trainings import plan_trainings
@@ -276,35 +285,29 @@ def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     return facts
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments {argv[1:]}", file=sys.stderr)
-        return 2
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Makes the report that is asked for; returns the exit code."""
+    parse_flags(
+        define_flags, argv, prog=prog, about=__doc__, define_config=define_config
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     use_compilation_cache()
+    from lowlight_jax.reproduce import recipes
+
     command = flags.FLAGS.config
     if flags.FLAGS.quick:
         recipes.make_quick(command)
-    try:
-        names = list(recipes.trainings(flags.FLAGS.paper, command))
-        given = parse_given(flags.FLAGS.weights, names)
-        page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
-    except preemption.Preempted as stop:
-        print(stop, file=sys.stderr)
-        return preemption.EXIT_CODE
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    names = list(recipes.trainings(flags.FLAGS.paper, command))
+    given = parse_given(flags.FLAGS.weights, names)
+    page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
     print(f"written: {page}")
     return 0
 
 
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(argv, prog), interrupted=GOES_ON)
+
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    sys.exit(main())

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlight_jax import jpeg_sweep
 from lowlight_jax.baselines import inpainting, tone
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.evaluation import comparison
+from lowlight_jax.evaluation import comparison, jpeg_quality
 from lowlight_jax.inference.methods import load_method
 from lowlight_jax.reproduce import claims, figures, page
 from lowlight_jax.reproduce.claims import Claim
@@ -159,21 +158,21 @@ def _sweep(study: Study) -> None:
     rows = [
         dataclasses.asdict(row)
         for pair in study.pairs
-        for row in jpeg_sweep.sweep(pair.name, pair.high, QUALITIES)[0]
+        for row in jpeg_quality.sweep(pair.name, pair.high, QUALITIES)[0]
     ]
     write_whole(_table_1_file(study), json.dumps(rows).encode())
 
 
 def _table_1(study: Study) -> Section:
-    rows = [jpeg_sweep.Row(**r) for r in json.loads(_table_1_file(study).read_text())]
-    means = jpeg_sweep.mean_rows(rows)
+    rows = [jpeg_quality.Row(**r) for r in json.loads(_table_1_file(study).read_text())]
+    means = jpeg_quality.mean_rows(rows)
     return Section(
         "table-1",
         "Table I: JPEG quality, PSNR, SSIM and bytes",
         f"Mean over the {len(study.pairs)} normally exposed images. "
-        f"{jpeg_sweep.PROTOCOL} The paper's own column of bytes falls from 6231 to "
+        f"{jpeg_quality.PROTOCOL} The paper's own column of bytes falls from 6231 to "
         "2594 and rises to 4191 at qualities 20, 15 and 10, which no encoder's does.",
-        figure=jpeg_sweep.plot(rows),
+        figure=jpeg_quality.plot(rows),
         columns=["quality", "PSNR (dB)", "SSIM", "bytes", "bits per pixel"],
         rows=[
             [

@@ -15,8 +15,6 @@ from lowlight_jax.config import (
     only_phase,
 )
 
-PAPERS = ("dual", "cnn")
-
 
 def command_config() -> ConfigDict:
     """What `--config.KEY=` of the command can set, of full and of quick runs alike.
