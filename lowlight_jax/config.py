@@ -20,6 +20,10 @@ from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 
 
+OPTIMIZERS = ("rmsprop", "adam", "sgd")
+SCHEDULES = ("cosine", "constant", "step", "plateau")
+
+
 class ConfigError(ValueError):
     """The configuration cannot work; the message lists every reason."""
 
@@ -197,7 +201,6 @@ def validate(config: ConfigDict) -> None:
       ConfigError: with one line for each failure.
     """
     from lowlight_jax.runtime.parallel import BACKENDS
-    from lowlight_jax.training.optimizer import OPTIMIZERS, SCHEDULES
 
     c = config
     choices = [

@@ -12,9 +12,14 @@ import skimage.data
 import skimage.metrics
 from PIL import Image
 
-from lowlight_jax import jpeg_sweep
-from lowlight_jax.evaluation.jpeg_quality import PROTOCOL
-from lowlight_jax.jpeg_sweep import Row, encode, main, mean_rows, parse_qualities, sweep
+from lowlight_jax.evaluation.jpeg_quality import (
+    PROTOCOL,
+    Row,
+    encode,
+    mean_rows,
+    sweep,
+)
+from lowlight_jax.jpeg_sweep import main, parse_qualities
 
 PHOTO = skimage.data.coffee()[100:213, 150:301]
 TABLE_1 = list(range(95, 0, -5))
