@@ -19,7 +19,6 @@ from lowlight_jax.models import all_phases, make_model, model_fields
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 
-
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
 

@@ -13,6 +13,16 @@ Images8 = UInt8[Array, "b h w c"]
 
 
 @struct.dataclass
+class Prediction:
+    """What a network returns that has nothing to add: `pred`, `[b, h, w, 3]`.
+
+    It is not clipped.
+    """
+
+    pred: Images
+
+
+@struct.dataclass
 class Enhanced:
     """What the enhancement module returns, each `[b, h, w, 3]`.
 

@@ -197,7 +197,7 @@ def test_nothing_beyond_the_reach_is_seen(params):
     seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
     rows = np.flatnonzero(seen.any(1))
     reach = max(80 - rows.min(), rows.max() - 87)
-    assert NETWORK.reach_px - 9 < reach <= NETWORK.reach_px
+    assert NETWORK.receptive_radius_px - 9 < reach <= NETWORK.receptive_radius_px
 
 
 @pytest.mark.parametrize(

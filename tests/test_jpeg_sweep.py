@@ -12,6 +12,7 @@ import skimage.data
 import skimage.metrics
 from PIL import Image
 
+from lowlight_jax import jpeg_sweep
 from lowlight_jax.evaluation.jpeg_quality import (
     PROTOCOL,
     Row,

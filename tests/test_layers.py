@@ -19,7 +19,7 @@ from lowlight_jax.models.layers import (
     conv2d,
     conv2d_transposed,
     kernel_gradient,
-    output_pixel_reach,
+    receptive_radius,
 )
 
 # (kernel_px, stride, c_in, c_out, h, w): every layer of the dual network, then widths
@@ -271,4 +271,4 @@ def test_reach_is_how_far_the_gradient_goes(stack):
         seen = np.asarray(gradient(jnp.zeros((1, 48, 48, 1)), i))
         rows = np.flatnonzero(seen.any((0, 2, 3)))
         farthest = max(farthest, i - rows[0], rows[-1] - i)
-    assert farthest == output_pixel_reach(stack)
+    assert farthest == receptive_radius(stack)

@@ -153,7 +153,7 @@ def test_no_pixel_sees_farther_than_it_says(network, params):
     run = jax.jit(lambda x: network.apply({"params": params}, x, holes).pred)
     moved = np.abs(run(image) - run(changed))[0].max((1, 2)) > 1e-6
     assert moved[at + 1 : at + 40].any()
-    assert np.flatnonzero(moved).max() - at <= network.reach_px
+    assert np.flatnonzero(moved).max() - at <= network.receptive_radius_px
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 50), (33, 41), (200, 130)])

@@ -49,7 +49,7 @@ class Runner:
     def __init__(self, network: "Network", params: Any):
         self.network = network
         self._params = params
-        sees_all = network.reach_px is None
+        sees_all = network.receptive_radius_px is None
         self._overlap = _WHOLE_OVERLAP_PX if sees_all else overlap_px(network)
         self._run = _compiled(network)
 
@@ -131,7 +131,7 @@ class Runner:
                 (tile, self._window(image, mask, tile, thumbnail, strength, active))
                 for tile in track(tiles)
             )
-            if self.network.reach_px is None:
+            if self.network.receptive_radius_px is None:
                 return _blend(image, results, 2 * self._overlap)
             out = image.copy()
             for tile, result in results:

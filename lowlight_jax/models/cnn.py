@@ -6,19 +6,11 @@ optimizer (Adam) and 100 epochs, but no layers: depth and width are chosen.
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax import struct
 
 from lowlight_jax.models.layers import Conv
 from lowlight_jax.tasks.brightening import BRIGHTENING
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Images
-
-
-@struct.dataclass
-class CNNOutput:
-    """What the network returns: `pred`, `[b, h, w, 3]`, not clipped."""
-
-    pred: Images
+from lowlight_jax.types import Images, Prediction
 
 
 class CNN(Network):
@@ -40,15 +32,15 @@ class CNN(Network):
     only_for_dark = True
 
     @nn.compact
-    def __call__(self, low: Images) -> CNNOutput:
+    def __call__(self, low: Images) -> Prediction:
         """`[b, h, w, 3]` in [0, 1], any h and w."""
         x = low
         for i in range(self.layers - 1):
             x = nn.relu(Conv(self.width, name=f"conv_{i}", dtype=self.dtype)(x))
         x = Conv(3, name="image", dtype=self.dtype)(x)
-        return CNNOutput(x.astype(jnp.float32))
+        return Prediction(x.astype(jnp.float32))
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees."""
         return self.layers

@@ -9,7 +9,7 @@ Height and width must be multiples of `STRIDE`.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
 from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
@@ -175,7 +175,7 @@ class DualNetwork(Network):
         return self.denoising(noisy)
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees: the overlap that makes tiles exact."""
         full, half, quarter = (3, 1, False), (3, 2, False), (3, 2, False)
         up = (3, 2, True)
@@ -183,7 +183,7 @@ class DualNetwork(Network):
         if self.fine_layers:
             stages += [full] * (self.fine_layers == 5) + [half, quarter, up, up]
         noise = [full, half, (1, 1, False), up, full]
-        return output_pixel_reach(stages + 2 * noise)
+        return receptive_radius(stages + 2 * noise)
 
 
 def _check_size(image: Images) -> None:

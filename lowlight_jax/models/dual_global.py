@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
 from lowlight_jax.tasks.task import Network
@@ -253,13 +253,13 @@ class DualGlobalNetwork(Network):
         return not self.uses_maxima
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees of `low`: the overlap that makes tiles exact."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         pooled = [(3, 2, False), (3, 2, False)]  # more than the mean of 4 by 4 sees
         illumination = [*pooled, full, up, up]
         noise = [half, full, half, full, half, full, up, full, up, full, full, full, up]
-        return output_pixel_reach(illumination + noise)
+        return receptive_radius(illumination + noise)
 
 
 def _bands(image: Images) -> list[Images]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.tasks.inpainting import INPAINTING
 from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images
@@ -112,9 +112,9 @@ class InpaintNetwork(Network):
         return 2**self.fill_levels
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees, `fill_smoothly` included."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         depth = len(_WIDER) - 1
         layers = [full, full] + depth * [half, full] + depth * [up, full] + [full]
-        return output_pixel_reach(layers) + 3 * 2**self.fill_levels
+        return receptive_radius(layers) + 3 * 2**self.fill_levels

@@ -254,7 +254,7 @@ class ConvTransposed(nn.Module):
         return conv2d_transposed(x, kernel, self.stride) + bias
 
 
-def output_pixel_reach(layers: Sequence[tuple[int, int, bool]]) -> int:
+def receptive_radius(layers: Sequence[tuple[int, int, bool]]) -> int:
     """How far, in input pixels, one output pixel sees to each side.
 
     Args:

@@ -24,12 +24,11 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from lowlight_jax.models.layers import Conv, ConvTransposed
 from lowlight_jax.tasks.brightening import BRIGHTENING
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Images
+from lowlight_jax.types import Images, Prediction
 
 STRIDE = 4  # two downsamplings
 _REDUCTION = 8  # channels per channel of a squeezed descriptor
@@ -39,17 +38,6 @@ _REDUCTION = 8  # channels per channel of a squeezed descriptor
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _Conv = partial(Conv, kernel_init=_INIT)
 _ConvTransposed = partial(ConvTransposed, kernel_init=_INIT)
-
-
-@struct.dataclass
-class MIRNetOutput:
-    """What MIRNet returns.
-
-    Attributes:
-      pred: `[b, h, w, 3]`, the image plus a learnt residual; not clipped.
-    """
-
-    pred: Images
 
 
 class Fusion(nn.Module):
@@ -271,12 +259,12 @@ class MIRNet(Network):
     task = BRIGHTENING
     phases = ("supervised",)
     stride = STRIDE
-    reach_px = None  # an output pixel sees the whole image
+    receptive_radius_px = None  # an output pixel sees the whole image
     only_for_dark = True
 
     @nn.compact
-    def __call__(self, low: Images) -> MIRNetOutput:
-        """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to `MIRNetOutput`."""
+    def __call__(self, low: Images) -> Prediction:
+        """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to its `pred`."""
         _check_size(low)
         if self.channels % _REDUCTION or self.channels < _REDUCTION:
             raise ValueError(
@@ -286,7 +274,7 @@ class MIRNet(Network):
         for i in range(1, self.groups + 1):
             x = Group(self.blocks, self.keras_graph, self.dtype, name=f"group_{i}")(x)
         residual = _Conv(3, name="conv_out", dtype=self.dtype)(x)
-        return MIRNetOutput(low + residual.astype(jnp.float32))
+        return Prediction(low + residual.astype(jnp.float32))
 
 
 def _pooled(x: Images) -> Images:

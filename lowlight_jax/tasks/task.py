@@ -114,19 +114,22 @@ class Network(nn.Module):
       task: what it is for.
       phases: what it can be trained by, some of `task.objectives`.
       stride: height and width of its input are multiples of it, in pixels.
-      reach_px: how many pixels to each side an output pixel depends on, (receptive
-        field - 1) / 2; None: on the whole image.
+      receptive_radius_px: (receptive field - 1) / 2, how many pixels to each side an
+        output pixel depends on; None: on the whole image.
       sees_thumbnail: whether it is also given a thumbnail of the whole picture,
         `ops.thumbnail`.
       only_for_dark: it was trained on dark pictures alone, and takes every shadow for
         one; its effect is faded out on bright ones.
       controls: what a user can turn from 0 to 1, each with its default; 0 is off.
+      dtype: of the convolutions; parameters are float32.
     """
+
+    dtype: jnp.dtype = jnp.float32
 
     task: ClassVar[Task]
     phases: ClassVar[tuple[str, ...]]
     stride: ClassVar[int]
-    reach_px: ClassVar[int | None]
+    receptive_radius_px: ClassVar[int | None]
     sees_thumbnail: ClassVar[bool] = False
     only_for_dark: ClassVar[bool] = False
     controls: ClassVar[Mapping[str, float]] = MappingProxyType({})
