@@ -155,7 +155,7 @@ def train(
     line = telemetry.ProgressLine(
         config.data.batch_size, step, total, quiet=not is_main
     )
-    with line as progress, preemption.StopSignal() as signals:
+    with line as progress, preemption.StopSignal() as signals, checkpoints:
         run = _Run(
             config=config,
             workdir=workdir,
@@ -177,7 +177,6 @@ def train(
         for phase in phases:
             if int(state.step) < phase.stop:
                 state = run.train_phase(phase, state)
-    checkpoints.close()
     return network, state, pairs
 
 
