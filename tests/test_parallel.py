@@ -11,8 +11,8 @@ from PIL import Image
 from lowlight_jax.config import base_config
 from lowlight_jax.models import init_params, make_model
 from lowlight_jax.runtime import parallel
-from lowlight_jax.training.checkpoint import Checkpoints
 from lowlight_jax.training.loop import train
+from lowlight_jax.training.telemetry import ProgressLine
 from lowlight_jax.weights import save_weights
 
 STEP_NAMES = ("train_step", "_fun", "pmap")  # JAX calls what pmap has wrapped so
@@ -66,8 +66,8 @@ def two_phases(pairs, cache, backend):
 def test_a_phase_is_compiled_once_and_moves_nothing_unasked(
     tmp_path, pairs, initial_weights, backend, caplog, monkeypatch
 ):
-    """The guard is up from the first batch of a phase until it has been saved."""
-    place_batch, save = parallel.place_batch, Checkpoints.save
+    """The guard is up from each batch's placing until its metrics are logged."""
+    place_batch, log = parallel.place_batch, ProgressLine.log
 
     def guard(level):
         jax.config.update("jax_transfer_guard", level)
@@ -76,12 +76,12 @@ def test_a_phase_is_compiled_once_and_moves_nothing_unasked(
         guard("disallow")
         return place_batch(*args)
 
-    def save_then_unguard(*args):
-        save(*args)
+    def log_then_unguard(*args):
+        log(*args)
         guard(None)
 
     monkeypatch.setattr(parallel, "place_batch", guard_then_place)
-    monkeypatch.setattr(Checkpoints, "save", save_then_unguard)
+    monkeypatch.setattr(ProgressLine, "log", log_then_unguard)
     config = two_phases(pairs, tmp_path, backend)
     config.initial_weights = str(initial_weights)
     try:
