@@ -48,7 +48,7 @@ def work(backend: str, per_device: int, crop: int) -> None:
     network = DualNetwork()
     tx = make_optimizer(optax.constant_schedule(1e-4))
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    state = init_train_state(jax.random.PRNGKey(0), params["params"], tx)
+    state = init_train_state(jax.random.key(0), params["params"], tx)
     objective = make_objective("enhance", model=network, settings=Settings())
     step = partial(train_step, objective=objective, tx=tx)
     compiled = parallel.compile_step(step, backend)

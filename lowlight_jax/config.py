@@ -44,7 +44,9 @@ def model_config(name: str) -> ConfigDict:
 def base_config() -> ConfigDict:
     """Paper A's training on the embedded photographs, a few minutes on 2 CPU cores."""
     c = ConfigDict()
-    c.seed = 0  # of parameters, data order, augmentation and synthetic noise
+    c.seed = (
+        0  # [0, 2**32), of parameters, data order, augmentation and synthetic noise
+    )
 
     c.model = model_config("dual")  # name and fields of one of models.MODELS
     c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
@@ -223,6 +225,10 @@ def validate(config: ConfigDict) -> None:
         (
             sum(phases.values()) > 0 and min(phases.values()) >= 0,
             f"phases have {phases} steps; expected at least one step in all",
+        ),
+        (
+            0 <= c.seed < 2**32,
+            f"seed is {c.seed}; expected a whole number from 0 to 2**32 - 1",
         ),
         (
             c.augment.dark_stops >= 0 and 0 < c.augment.geometry.least_framing <= 1,

@@ -120,6 +120,25 @@ def test_transposed_and_gradients_equal_xlas_adjoint(shape):
     _assert_close(got(y, kernel, x), expected(y, kernel, x))
 
 
+@pytest.mark.parametrize(
+    "layer, reference",
+    [(conv2d, _reference), (conv2d_transposed, _reference_transposed)],
+)
+def test_second_derivatives_are_taken_in_reverse_mode(layer, reference):
+    """A Hessian times a vector, of a loss that is not quadratic in the kernel."""
+    x, kernel, _ = _arrays((3, 2, 3, 3, 4, 4))
+
+    def product(function):
+        def loss(kernel):
+            return jnp.mean(jnp.sin(function(x, kernel, 2)))
+
+        return jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), kernel))(kernel)
+
+    _assert_close(product(layer), product(reference))
+    with pytest.raises(TypeError, match="forward-mode .* custom_vjp"):
+        jax.jvp(lambda k: layer(x, k, 2), (kernel,), (kernel,))
+
+
 @WHOLE_STRIDES
 def test_the_three_are_adjoints_of_each_other(shape):
     x, kernel, y = _arrays(shape)

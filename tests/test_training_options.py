@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,12 @@ from lowlight_jax.tasks.brightening import BRIGHTENING, _pairs, _thumbnails
 from lowlight_jax.tasks.task import Settings
 from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
-from lowlight_jax.training.loop import BEST_FILE, load_training_data, train_and_evaluate
+from lowlight_jax.training.loop import (
+    BEST_FILE,
+    load_training_data,
+    train,
+    train_and_evaluate,
+)
 
 
 def small_config(**settings):
@@ -58,6 +64,14 @@ def two_small_photographs(monkeypatch):
 
 def rows(workdir):
     return [json.loads(row) for row in (workdir / "metrics.jsonl").open()]
+
+
+def test_it_trains_off_the_main_thread(tmp_path):
+    """Where Python lets nobody handle signals: a server's worker, a notebook's job."""
+    config = small_config(**{"phases.supervised.steps": 2})
+    with ThreadPoolExecutor(1) as other:
+        _, state, _ = other.submit(train, config, tmp_path).result()
+    assert int(state.step) == 2
 
 
 def test_a_plain_cnn_trains_and_brightens(tmp_path, capsys):

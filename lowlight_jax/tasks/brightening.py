@@ -56,12 +56,12 @@ def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
 
 def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     """`(low, high)`, float32 in [0, 1]."""
-    key_dark, key_identity = jax.random.split(key)
+    key_light, key_dark, key_colour, key_identity = jax.random.split(key, 4)
     high = unit(batch["high"])
     if "low" in batch:
         low = unit(batch["low"])
         if settings.dark_stops:
-            keys = image_keys(jax.random.fold_in(key, 3), batch)
+            keys = image_keys(key_light, batch)
             low = vary_light(keys, low, settings.dark_stops)
     if "low" not in batch or "is_pair" in batch:
         dark = underexpose(image_keys(key_dark, batch), high, settings.exposure)
@@ -69,7 +69,7 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
             dark = jnp.where(batch["is_pair"][:, None, None, None], low, dark)
         low = dark
     if settings.colour != ColourVariation():
-        keys = image_keys(jax.random.fold_in(key, 2), batch)
+        keys = image_keys(key_colour, batch)
         low, high = (vary_colour(keys, side, settings.colour) for side in (low, high))
     if settings.identity_fraction:
         keys = image_keys(key_identity, batch)

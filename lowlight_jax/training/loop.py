@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from lowlight_jax import weights
 from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.data.pipeline import Geometry, Views, make_batches
+from lowlight_jax.data.pipeline import Geometry, Views, make_batches, stream_seed
 from lowlight_jax.data.sources import Options
 from lowlight_jax.evaluation import comparison, report
 from lowlight_jax.evaluation.picture_grid import save_picture_grid
@@ -159,7 +159,7 @@ def train(
     examples, pairs = load_training_data(config, network)
     phases = plan_phases(config)
 
-    params_key, steps_key = jax.random.split(jax.random.PRNGKey(config.seed))
+    params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     params = _initial_params(config, network, params_key)
     state = init_train_state(steps_key, params, phases[0].tx)
     checkpoints = Checkpoints(workdir)
@@ -175,7 +175,7 @@ def train(
     line = telemetry.ProgressLine(
         config.data.batch_size, step, total, quiet=not is_main
     )
-    with line as progress, preemption.StopSignal() as signals:
+    with line as progress, preemption.StopSignal() as signals, checkpoints:
         run = _Run(
             config=config,
             workdir=workdir,
@@ -197,7 +197,6 @@ def train(
         for phase in phases:
             if int(state.step) < phase.stop:
                 state = run.train_phase(phase, state)
-    checkpoints.close()
     return network, state, pairs
 
 
@@ -299,7 +298,7 @@ class _Run:
         config = self.config
         return make_batches(
             self.examples,
-            seed=config.seed + phase.number,
+            seed=stream_seed(config.seed, phase.number),
             crop_px=config.data.crop_px,
             batch_size=config.data.batch_size,
             geometry=Geometry(**config.augment.geometry),
