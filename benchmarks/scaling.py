@@ -41,14 +41,14 @@ def work(backend: str, per_device: int, crop: int) -> None:
 
     from lowlight_jax.models.dual import DualNetwork
     from lowlight_jax.runtime import parallel
-    from lowlight_jax.training.objectives import Settings, make_objective
+    from lowlight_jax.tasks.task import Settings, make_objective
     from lowlight_jax.training.optimizer import make_optimizer
     from lowlight_jax.training.step import init_train_state, train_step
 
     network = DualNetwork()
     tx = make_optimizer(optax.constant_schedule(1e-4))
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    state = init_train_state(jax.random.PRNGKey(0), params["params"], tx)
+    state = init_train_state(jax.random.key(0), params["params"], tx)
     objective = make_objective("enhance", model=network, settings=Settings())
     step = partial(train_step, objective=objective, tx=tx)
     compiled = parallel.compile_step(step, backend)

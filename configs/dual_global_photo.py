@@ -25,7 +25,7 @@ def get_config():
     c.model.uses_maxima = True
     c.phases.enhance.steps = 6000
     c.phases.joint.steps = 8000
-    c.data.embedded = True
+    c.data.source = "pairs+photographs+embedded"
     c.data.darken_pairs = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400

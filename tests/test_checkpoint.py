@@ -1,14 +1,17 @@
 """States come back bit for bit; what is damaged, changed or full is said so."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import textwrap
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from lowlight_jax.training.checkpoint import CheckpointError, Checkpoints
@@ -21,7 +24,7 @@ MODEL = {"name": "dual", "fine_layers": 4}
 def new_state(step, clip_norm=1.0, size=2000):
     tx = make_optimizer(optax.constant_schedule(1e-3), clip_norm=clip_norm)
     weights = jax.random.normal(jax.random.key(step), (size,))
-    state = init_train_state(jax.random.PRNGKey(7), {"w": weights}, tx)
+    state = init_train_state(jax.random.key(7), {"w": weights}, tx)
     return state.replace(step=jnp.int32(step))
 
 
@@ -44,7 +47,12 @@ def restore(workdir, model=MODEL, like=None):
 
 
 def assert_same(state, expected):
-    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    assert jax.dtypes.issubdtype(state.key.dtype, jax.dtypes.prng_key)
+    jax.tree.map(np.testing.assert_array_equal, *map(_with_key_data, (state, expected)))
+
+
+def _with_key_data(state):
+    return state.replace(key=jax.random.key_data(state.key))
 
 
 def test_the_newest_comes_back_bit_for_bit(saved):
@@ -130,7 +138,7 @@ def test_a_changed_optimizer_is_an_error_and_no_damage(saved):
         restore(
             saved,
             like=init_train_state(
-                jax.random.PRNGKey(7),
+                jax.random.key(7),
                 {"w": jnp.zeros(2000)},
                 make_optimizer(optax.constant_schedule(1e-3), name="adam"),
             ),
@@ -138,11 +146,58 @@ def test_a_changed_optimizer_is_an_error_and_no_damage(saved):
     assert_same(restore(saved), new_state(3))
 
 
+def test_a_checkpoint_with_an_untyped_key_is_of_an_earlier_version(saved):
+    for step in "23":
+        path = next((saved / "checkpoints" / step / "about").rglob("metadata"))
+        about = json.loads(path.read_text())
+        about["layout"]["key"] = "uint32[2]"
+        path.write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="earlier version.*pass another"):
+        restore(saved)
+    assert not (saved / "damaged_checkpoints").exists()
+
+
 def test_an_unfinished_save_is_invisible(saved):
     """What SIGKILL in mid-save leaves: a folder under orbax's temporary name."""
     whole = saved / "checkpoints" / "3"
     whole.rename(whole.with_name("3.orbax-checkpoint-tmp"))
     assert_same(restore(saved), new_state(2))
+
+
+def test_training_goes_on_and_overwrites_while_a_state_is_saved(tmp_path, monkeypatch):
+    """Writing is held up until the next step has used the same buffers."""
+    is_overwritten = threading.Event()
+    write = ocp.type_handlers.NumpyHandler._open_and_write
+
+    async def hold_then_write(*args):
+        assert await asyncio.to_thread(is_overwritten.wait, 60), "save() waits for it"
+        await write(*args)
+
+    monkeypatch.setattr(
+        ocp.type_handlers.NumpyHandler, "_open_and_write", hold_then_write
+    )
+    params = jax.tree.map(np.array, new_state(1).params)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(new_state(1).replace(params=params), {"model": MODEL})
+        params["w"].fill(0)
+        assert not (tmp_path / "checkpoints" / "1").exists()
+        is_overwritten.set()
+    assert_same(restore(tmp_path), new_state(1))
+
+
+def test_an_exception_waits_for_the_save_in_progress(tmp_path, monkeypatch):
+    write = ocp.type_handlers.NumpyHandler._open_and_write
+
+    async def write_late(*args):
+        await asyncio.sleep(0.5)
+        await write(*args)
+
+    monkeypatch.setattr(ocp.type_handlers.NumpyHandler, "_open_and_write", write_late)
+    with pytest.raises(KeyboardInterrupt), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(new_state(1), {"model": MODEL})
+        raise KeyboardInterrupt
+    assert (tmp_path / "checkpoints" / "1").is_dir()
+    assert_same(restore(tmp_path), new_state(1))
 
 
 def test_a_full_disk_is_said_and_the_checkpoint_before_kept(saved):
@@ -155,7 +210,8 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_kept(saved):
         big = t.new_state(4, size=1_000_000)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000_000, 1000_000))
         try:
-            checkpoints.save(big, {{"model": t.MODEL}})
+            with checkpoints:
+                checkpoints.save(big, {{"model": t.MODEL}})
         except t.CheckpointError as error:
             print("said:", error)
     """

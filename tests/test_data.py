@@ -15,7 +15,7 @@ from lowlight_jax.data.pairs import (
     load_split,
     split_by_group,
 )
-from lowlight_jax.data.pipeline import make_batches
+from lowlight_jax.data.pipeline import make_batches, stream_seed
 from lowlight_jax.training.data import evenly_spaced
 
 
@@ -137,6 +137,22 @@ def test_scenes_that_are_no_numbers_split_by_order():
     assert (parts["train"], parts["validation"]) == ([0], [1, 2, 3])
 
 
+def test_no_two_trainings_or_phases_share_random_numbers():
+    """Seed 0 in phase 1 is not seed 1 in phase 0, as it was when both were added."""
+    seeds = {stream_seed(seed, phase) for seed in range(100) for phase in range(5)}
+    assert len(seeds) == 500 and max(seeds) < 2**32
+    examples = [{"high": picture(i)} for i in range(8)]
+
+    def first_batch(seed, phase):
+        batches = make_batches(
+            examples, seed=stream_seed(seed, phase), crop_px=24, batch_size=8
+        )
+        return next(batches)["high"]
+
+    batches = {first_batch(s, p).tobytes() for s in range(3) for p in range(3)}
+    assert len(batches) == 9
+
+
 def test_a_test_part_is_taken_from_what_is_left():
     groups = [str(i // 3) for i in range(60)]
     parts = split_by_group(groups, 8, test_every=5)
@@ -148,10 +164,10 @@ def test_a_test_part_is_taken_from_what_is_left():
 
 
 def test_embedded_photographs_are_there():
-    for names in (photographs.EMBEDDED_TRAINING, photographs.EMBEDDED_EVALUATION):
+    for names in photographs.EMBEDDED.values():
         for image in photographs.load_embedded(names).values():
             assert image.ndim == 3 and image.dtype == np.uint8
-    both = {*photographs.EMBEDDED_TRAINING} & {*photographs.EMBEDDED_EVALUATION}
+    both = {*photographs.EMBEDDED["train"]} & {*photographs.EMBEDDED["validation"]}
     assert not both
 
 

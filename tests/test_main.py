@@ -123,7 +123,7 @@ def test_it_leaves_what_it_promises(whole):
 
 def test_its_result_enhances_a_photo(whole, tmp_path):
     workdir, _ = whole
-    from lowlight_jax.inference.enhancer import Enhancer
+    from lowlight_jax.inference.runner import Enhancer
 
     image = np.full((30, 20, 3), 20, np.uint8)
     assert Enhancer(checkpoint=str(workdir))(image).shape == image.shape

@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from lowlight_jax.losses.dual import EnhancementWeights
+from lowlight_jax.models import all_phases
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose
 from lowlight_jax.runtime import parallel
+from lowlight_jax.tasks.task import Settings, make_objective
 from lowlight_jax.training import telemetry
-from lowlight_jax.training.objectives import OBJECTIVES, Settings, make_objective
 from lowlight_jax.training.optimizer import make_optimizer, make_schedule
 from lowlight_jax.training.step import init_train_state, train_step
 
@@ -36,7 +37,7 @@ def initial_params():
 
 
 def new_state(tx):
-    return init_train_state(jax.random.PRNGKey(1), initial_params(), tx)
+    return init_train_state(jax.random.key(1), initial_params(), tx)
 
 
 def keys(count):
@@ -96,7 +97,7 @@ def test_ema_is_the_average():
     def objective(params, batch, key):
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)), {}
 
-    state = init_train_state(jax.random.PRNGKey(0), {"w": jnp.ones(3)}, tx)
+    state = init_train_state(jax.random.key(0), {"w": jnp.ones(3)}, tx)
     after, _ = train_step(state, {}, objective=objective, tx=tx, ema_decay=0.75)
     np.testing.assert_allclose(after.params["w"], 0.99)
     np.testing.assert_allclose(after.ema_params["w"], 0.75 + 0.25 * 0.99)
@@ -198,7 +199,7 @@ def test_steps_that_are_not_finite_can_be_skipped():
     """They leave parameters and optimizer as they were, and are counted."""
     schedule = optax.constant_schedule(1e-2)
     tx = make_optimizer(schedule, skip_nonfinite=3)
-    state = init_train_state(jax.random.PRNGKey(0), {"w": jnp.ones(3)}, tx)
+    state = init_train_state(jax.random.key(0), {"w": jnp.ones(3)}, tx)
     step = partial(train_step, objective=exploding(1), tx=tx)
     states = [state]
     for i in range(3):
@@ -214,7 +215,7 @@ def test_steps_that_are_not_finite_can_be_skipped():
 
 def test_too_many_bad_steps_in_a_row_are_an_error():
     tx = make_optimizer(optax.constant_schedule(1e-2), skip_nonfinite=2)
-    state = init_train_state(jax.random.PRNGKey(0), {"w": jnp.ones(3)}, tx)
+    state = init_train_state(jax.random.key(0), {"w": jnp.ones(3)}, tx)
     step = partial(train_step, objective=exploding(0), tx=tx)
     with pytest.raises(telemetry.TrainingDiverged, match="'joint' at step 2.*loss"):
         for i in range(5):
@@ -280,7 +281,7 @@ def test_unknown_optimizer_is_named(name):
 
 
 def test_phases_are_in_the_papers_order():
-    assert list(OBJECTIVES)[:3] == ["enhance", "denoise", "joint"]
+    assert all_phases()[:3] == ["enhance", "denoise", "joint"]
 
 
 def test_underexposure_halves_the_light_per_stop():

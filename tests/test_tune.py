@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from lowlight_jax.config import base_config, model_config, only_phase
-from lowlight_jax.tune import Range, SearchError, default_search, parse_range, tune
+from lowlight_jax.training.search import (
+    Range,
+    SearchError,
+    default_search,
+    parse_range,
+    tune,
+)
 
 optuna = pytest.importorskip("optuna", reason="the extra [tune] is not installed")
 ROOT = Path(__file__).parents[1]

@@ -53,7 +53,7 @@ def method(function: Method) -> Method:
 def defaults(function: Method) -> dict[str, object]:
     """The parameters of a method by name."""
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.name != "image"}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def parse_params(function: Method, texts: Sequence[str]) -> dict[str, object]:

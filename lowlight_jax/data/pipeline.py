@@ -155,6 +155,14 @@ class _Number(grain.transforms.MapWithIndex):
         return views | {"number": np.uint32(index % self._batch_size)}
 
 
+def stream_seed(seed: int, phase: int) -> int:
+    """The `seed` of `make_batches` for a phase of a training, below 2**32.
+
+    Sums would give seed 0 in phase 1 the crops of seed 1 in phase 0.
+    """
+    return int(np.random.SeedSequence([seed, phase]).generate_state(1)[0])
+
+
 def make_batches(
     examples: Sequence[Views],
     *,

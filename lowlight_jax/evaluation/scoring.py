@@ -14,28 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlight_jax import metrics
-from lowlight_jax.metrics.holes import psnr_holes
+from lowlight_jax.metrics import METRICS
 from lowlight_jax.ops.colour import luma
 from lowlight_jax.runtime import parallel
 
 WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
 WITHOUT_TARGET = ("niqe", "brisque", "noise_level")
-_ON_HOST = ("niqe", "brisque", "loe")
 _GTMEAN = "_gtmean"
-DIGITS = {"psnr_rgb": 2, "ssim_rgb": 4, "ms_ssim_rgb": 4, "lpips_alex": 4, "loe": 1}
-LABELS = {
-    "psnr_rgb": "PSNR (dB)",
-    "ssim_rgb": "SSIM",
-    "ms_ssim_rgb": "MS-SSIM",
-    "delta_e76": "ΔE76",
-    "ciede2000": "CIEDE2000",
-    "delta_e_itp": "ΔE ITP",
-    "niqe": "NIQE",
-    "brisque": "BRISQUE",
-    "noise_level": "noise (8-bit units)",
-    "psnr_holes": "PSNR in holes (dB)",
-}
 
 PROTOCOL = (
     "8-bit images as saved, all channels, nothing rescaled by the target; mean over "
@@ -55,8 +40,10 @@ class Item:
       name: of its row.
       pred: the image.
       target: what it should be, or None.
-      low: the dark original, or None; only `loe` asks for it.
-      mask: uint8 `[h, w, 1]`, not 0 in holes, or None; only `psnr_holes` asks for it.
+      low: the dark original, or None.
+      mask: uint8 `[h, w, 1]`, not 0 in holes, or None.
+
+    Which of them a metric asks for is in `Metric.needs`.
     """
 
     name: str
@@ -109,11 +96,6 @@ def interleave(parts: Sequence[Scores]) -> Scores:
     return merged
 
 
-def higher_is_better(measure: str) -> bool:
-    """Whether a larger score is the better one."""
-    return measure in metrics.HIGHER_IS_BETTER or measure == "psnr_holes"
-
-
 def resolve_measures(names: Iterable[str]) -> list[str]:
     """Full names of measures; "psnr" and "ssim" are short for "psnr_rgb" and so on.
 
@@ -122,13 +104,14 @@ def resolve_measures(names: Iterable[str]) -> list[str]:
     """
     full = []
     for name in names:
-        matches = [m for m in metrics.METRICS if name in (m, m.rsplit("_", 1)[0])]
-        if not matches:
+        short = [m for m in METRICS if m.rsplit("_", 1)[0] == name]
+        found = name if name in METRICS else next(iter(short), None)
+        if not found:
             raise ValueError(
-                f"no measure {name!r}; expected some of {', '.join(metrics.METRICS)}"
+                f"no measure {name!r}; expected some of {', '.join(METRICS)}"
             )
-        full += [match for match in matches if match not in full]
-    return full
+        full.append(found)
+    return list(dict.fromkeys(full))
 
 
 def match_mean(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -160,7 +143,7 @@ def score_items(
     """
     scores = Scores(columns={measure: [] for measure in measures})
     if gt_mean:
-        compared = [m for m in measures if m not in (*metrics.NO_REFERENCE, "loe")]
+        compared = [m for m in measures if "target" in METRICS[m].needs]
         scores.columns |= {measure + _GTMEAN: [] for measure in compared}
     devices = jax.local_device_count()
     batch_size = -(-max(batch_size, 1) // devices) * devices
@@ -201,19 +184,14 @@ def _score_batch(
     batch: Sequence[Item], measure: str, size: int
 ) -> list[float] | list[str]:
     """A value for each item, or for each the reason why there is none."""
-    if measure == "psnr_holes":
-        return [psnr_holes(item.pred, item.target, item.mask) for item in batch]
-    function = metrics.METRICS[measure]
-    sides = [[item.pred for item in batch]]
-    if measure == "loe":
-        sides.append([item.low for item in batch])
-    elif measure not in metrics.NO_REFERENCE:
-        sides.append([item.target for item in batch])
+    metric = METRICS[measure]
+    roles = ("pred", *metric.needs)
+    sides = [[getattr(item, role) for item in batch] for role in roles]
     try:
-        if measure in _ON_HOST:
-            values = function(*(np.stack(side) / 255.0 for side in sides))
+        if metric.on_host:
+            values = metric(*(np.stack(side) / 255.0 for side in sides))
         else:
-            values = _run(function, sides, size)[: len(batch)]
+            values = _run(metric, sides, size)[: len(batch)]
     except ValueError as error:
         return [str(error)] * len(batch)
     return [

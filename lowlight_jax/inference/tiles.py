@@ -56,7 +56,7 @@ class Tile(NamedTuple):
 
 def overlap_px(network) -> int:
     """The network's reach, rounded up to its stride so that tiles stay in phase."""
-    return -(-network.reach_px // network.stride) * network.stride
+    return -(-network.receptive_radius_px // network.stride) * network.stride
 
 
 def choose_tile_shape(

@@ -15,8 +15,7 @@ from lowlight_jax.losses.two_way import (
     reverse_constraint,
 )
 from lowlight_jax.losses.weighting import Terms, weighted
-from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
-from lowlight_jax.types import Images, Scalar
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Scalar
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,61 +8,13 @@ Height and width must be multiples of `STRIDE`.
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax import struct
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
-from lowlight_jax.types import Images
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
+from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
 
 STRIDE = 4  # two downsamplings
-
-
-@struct.dataclass
-class Enhanced:
-    """What the enhancement module returns, each `[b, h, w, 3]`.
-
-    Attributes:
-      pred: low / illumination, in [0, max_gain]; not clipped.
-      illumination: of the fine stage (of the coarse one, if that is all), in (0, 1].
-      coarse_pred: low / coarse_illumination.
-      coarse_illumination: of the coarse stage.
-    """
-
-    pred: Images
-    illumination: Images
-    coarse_pred: Images
-    coarse_illumination: Images
-
-
-@struct.dataclass
-class Denoised:
-    """What the denoising module returns, each `[b, h, w, 3]`.
-
-    Attributes:
-      pred: the input less the noise of both passes; not clipped.
-      noise: the sum of both passes, so that input = pred + noise.
-      coarse_pred: the input less the noise of the first pass.
-      coarse_noise: of the first pass.
-    """
-
-    pred: Images
-    noise: Images
-    coarse_pred: Images
-    coarse_noise: Images
-
-
-@struct.dataclass
-class DualOutput:
-    """What the dual network returns.
-
-    Attributes:
-      pred: `[b, h, w, 3]`, enhanced and denoised; not clipped.
-      enhanced: result of the enhancement module, the input of the denoising module.
-      denoised: result of the denoising module.
-    """
-
-    pred: Images
-    enhanced: Enhanced
-    denoised: Denoised
 
 
 class IlluminationStage(nn.Module):
@@ -171,7 +123,7 @@ class Denoising(nn.Module):
         return Denoised(noisy - noise, noise, coarse_pred, coarse_noise)
 
 
-class DualNetwork(nn.Module):
+class DualNetwork(Network):
     """Both modules in line: low, enhanced, denoised.
 
     `apply(..., method="enhance")` and `method="denoise"` run one module alone.
@@ -187,9 +139,11 @@ class DualNetwork(nn.Module):
     share_stages: bool = True
     dtype: jnp.dtype = jnp.float32
 
+    task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
-    sees_thumbnail = False
+    only_for_dark = True
+    controls = DENOISE
 
     def __post_init__(self):
         if self.fine_layers not in (4, 5, 0):
@@ -221,7 +175,7 @@ class DualNetwork(nn.Module):
         return self.denoising(noisy)
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees: the overlap that makes tiles exact."""
         full, half, quarter = (3, 1, False), (3, 2, False), (3, 2, False)
         up = (3, 2, True)
@@ -229,7 +183,7 @@ class DualNetwork(nn.Module):
         if self.fine_layers:
             stages += [full] * (self.fine_layers == 5) + [half, quarter, up, up]
         noise = [full, half, (1, 1, False), up, full]
-        return output_pixel_reach(stages + 2 * noise)
+        return receptive_radius(stages + 2 * noise)
 
 
 def _check_size(image: Images) -> None:

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
-from lowlight_jax.types import Images
+from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
 
 STRIDE = 8  # three downsamplings
 
@@ -181,7 +182,7 @@ class GlobalDenoising(nn.Module):
         return Denoised(noisy - noise, noise, coarse_pred, coarse_noise)
 
 
-class DualGlobalNetwork(nn.Module):
+class DualGlobalNetwork(Network):
     """Both modules in line: low and its thumbnail, enhanced, denoised.
 
     `apply(..., method="enhance")` and `method="denoise"` run one module alone.
@@ -199,9 +200,11 @@ class DualGlobalNetwork(nn.Module):
     max_gain: float = 32.0
     dtype: jnp.dtype = jnp.float32
 
+    task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
     sees_thumbnail = True
+    controls = DENOISE
 
     def __post_init__(self):
         if self.max_gain <= 1:
@@ -245,13 +248,18 @@ class DualGlobalNetwork(nn.Module):
         return self.denoising(noisy, illumination)
 
     @property
-    def reach_px(self) -> int:
+    def only_for_dark(self) -> bool:
+        """With maxima it was taught on any exposure, and leaves bright ones alone."""
+        return not self.uses_maxima
+
+    @property
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees of `low`: the overlap that makes tiles exact."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         pooled = [(3, 2, False), (3, 2, False)]  # more than the mean of 4 by 4 sees
         illumination = [*pooled, full, up, up]
         noise = [half, full, half, full, half, full, up, full, up, full, full, full, up]
-        return output_pixel_reach(illumination + noise)
+        return receptive_radius(illumination + noise)
 
 
 def _bands(image: Images) -> list[Images]:

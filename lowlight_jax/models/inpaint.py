@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
+from lowlight_jax.tasks.inpainting import INPAINTING
+from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images
 
 _WIDER = (1, 2, 4, 6, 8)  # at full resolution, half, quarter, eighth, sixteenth
@@ -59,7 +61,7 @@ def _sum_2x2(x: Images) -> Images:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).sum((2, 4))
 
 
-class InpaintNetwork(nn.Module):
+class InpaintNetwork(Network):
     """A U-Net on the smoothly filled image and the mask, added to it inside the holes.
 
     Attributes:
@@ -72,8 +74,8 @@ class InpaintNetwork(nn.Module):
     fill_levels: int = 5
     dtype: jnp.dtype = jnp.float32
 
+    task = INPAINTING
     phases = ("repair",)
-    sees_thumbnail = False
 
     @nn.compact
     def __call__(self, image: Images, holes: Images) -> Repaired:
@@ -110,9 +112,9 @@ class InpaintNetwork(nn.Module):
         return 2**self.fill_levels
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees, `fill_smoothly` included."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         depth = len(_WIDER) - 1
         layers = [full, full] + depth * [half, full] + depth * [up, full] + [full]
-        return output_pixel_reach(layers) + 3 * 2**self.fill_levels
+        return receptive_radius(layers) + 3 * 2**self.fill_levels

@@ -10,6 +10,11 @@ other's adjoints, are also all that their gradients need:
 
     <conv2d(x, k), y> = <x, conv2d_transposed(y, k)> = <k, kernel_gradient(x, y)>
 
+So gradients of any order are taken in reverse mode, `jax.jacrev(jax.grad(f))` for
+second derivatives; in forward mode (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) JAX raises a
+`TypeError`. It allows a function one rule or the other: of a `custom_jvp` it would
+derive the adjoints itself, and those of XLA's convolutions are the slow ones.
+
 On CPU, layers of few channels and transposed ones have formulations of their own, equal
 up to rounding and 2 to 5 times faster; other platforms get XLA's convolution.
 """
@@ -31,7 +36,11 @@ _SIDE_BY_SIDE = 4  # output pixels that `_side_by_side` computes together
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv2d(x: Images, kernel: jax.Array, stride: int = 1) -> Images:
-    """Convolution of `x` with `kernel` `[k, k, c_in, c_out]`, zero-padded by k // 2."""
+    """Convolution of `x` with `kernel` `[k, k, c_in, c_out]`, zero-padded by k // 2.
+
+    Raises:
+      TypeError: in forward-mode differentiation; use reverse mode.
+    """
     return _conv2d(x, kernel, stride, few_inputs=_few_inputs)
 
 
@@ -41,6 +50,9 @@ def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
 
     `kernel` is `[k, k, c_out, c_in]`: the kernel of the convolution whose adjoint this
     is.
+
+    Raises:
+      TypeError: in forward-mode differentiation; use reverse mode.
     """
     if stride == 1:
         return conv2d(x, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
@@ -254,7 +266,7 @@ class ConvTransposed(nn.Module):
         return conv2d_transposed(x, kernel, self.stride) + bias
 
 
-def output_pixel_reach(layers: Sequence[tuple[int, int, bool]]) -> int:
+def receptive_radius(layers: Sequence[tuple[int, int, bool]]) -> int:
     """How far, in input pixels, one output pixel sees to each side.
 
     Args:

@@ -151,11 +151,12 @@ def reproduce(
     """
     check_packages()
     from lowlight_jax.config import ConfigError, validate
+    from lowlight_jax.models import make_model
     from lowlight_jax.reproduce import cnn_paper, dual_paper, page, recipes
     from lowlight_jax.reproduce.parts import run_parts
     from lowlight_jax.reproduce.study import cut_middle
     from lowlight_jax.reproduce.trainings import plan_trainings
-    from lowlight_jax.training.data import load_data
+    from lowlight_jax.training.loop import load_training_data
 
     recipes.check(command)
     check_given(paper, given)
@@ -163,7 +164,7 @@ def reproduce(
     for config in configs.values():
         validate(config)
     first = next(iter(configs.values()))
-    pairs = load_data(first, damaged=False, with_thumbnails=False)[1]
+    pairs = load_training_data(first, make_model(**first.model))[1]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
     measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
@@ -176,7 +177,8 @@ def reproduce(
         shown = held_out
     else:
         title = cnn_paper.TITLE
-        damaged = load_data(configs["inpaint"], damaged=True, with_thumbnails=False)[1]
+        repair = configs["inpaint"]
+        damaged = load_training_data(repair, make_model(**repair.model))[1]
         damaged = [cut_middle(pair, command.side_px) for pair in damaged]
         study = cnn_paper.make_study(trainings, held_out, output / "brightening")
         repairs = cnn_paper.make_repair_study(trainings, damaged, output / "repair")
@@ -240,15 +242,15 @@ def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
 def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     """What the report was made with, in words."""
     from lowlight_jax import weights
+    from lowlight_jax.models import all_phases
     from lowlight_jax.reproduce import parts
-    from lowlight_jax.training.objectives import OBJECTIVES
 
     folders = [command.data.root, command.data.photographs]
     names = [Path(folder).name for folder in folders if folder]
     steps = {
         t.name: " + ".join(
             f"{t.config.phases[phase].steps} {phase}"
-            for phase in OBJECTIVES  # in their order, which a config does not keep
+            for phase in all_phases()  # in their order, which a config does not keep
             if t.config.phases[phase].steps
         )
         for t in trainings

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from scipy.stats import t
 
-from lowlight_jax.evaluation.scoring import DIGITS, LABELS, higher_is_better
+from lowlight_jax.metrics import METRICS
 from lowlight_jax.reproduce.figures import label
 from lowlight_jax.reproduce.page import Section
 
@@ -85,7 +85,7 @@ def compare(
     squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in seeds)
     better, worse = means[claim.better], means[claim.worse]
     gain = float(np.mean(better) - np.mean(worse))
-    if not higher_is_better(measure):
+    if METRICS[measure].better == "lower":
         gain = -gain
     scale = sum(
         1 / len(means[name]) for name in (claim.better, claim.worse) if name in trained
@@ -130,7 +130,7 @@ def section(
             for measure, of_measure in means.items()
         }
         answer = overall([compared[measure].answer for measure in judges])
-        cells = [c.spell(DIGITS.get(m, 2)) for m, c in compared.items()]
+        cells = [c.spell(METRICS[m].digits) for m, c in compared.items()]
         rows.append([claim.text, answer, *cells])
         data += [
             {
@@ -149,8 +149,8 @@ def section(
         "the choice of seeds alone makes in 19 of 20 cases (t-test, one standard "
         "deviation for all networks; ? with one seed, when the sign alone answers). "
         f"✓ confirmed, ✗ the opposite, ≈ within the noise of seeds. The answer takes "
-        f"{' and '.join(LABELS[m].split(' ')[0] for m in judges)}: confirmed if both "
-        "are, not confirmed if one is the opposite.",
+        f"{' and '.join(METRICS[m].label.split(' ')[0] for m in judges)}: confirmed if "
+        "both are, not confirmed if one is the opposite.",
         columns=["claim", "answer", *map(label, means)],
         rows=rows,
         data=data,

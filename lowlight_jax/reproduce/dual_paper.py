@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlight_jax import baselines, weights
+from lowlight_jax import baselines
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.evaluation import comparison
 from lowlight_jax.evaluation.scoring import Scores
-from lowlight_jax.inference.enhancer import Enhancer
+from lowlight_jax.inference.methods import load_method
 from lowlight_jax.reproduce import claims, figures, page
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section
 from lowlight_jax.reproduce.study import Run, Study, classical_runs
 from lowlight_jax.reproduce.trainings import Training
+from lowlight_jax.tasks.task import PairMethod
 
 TITLE = "Accelerated dual network: the paper's experiments"
 MEASURES = (
@@ -85,9 +86,9 @@ def _on_dark_side(method, pair: Pair):
     return method(pair.low)
 
 
-def _network(source: str, denoise: float = 1.0) -> comparison.Method:
-    enhancer = Enhancer.from_params(*weights.load_any(source))
-    return lambda pair: enhancer(pair.low, denoise=denoise)
+def _network(source: str, denoise: float = 1.0) -> PairMethod:
+    method = load_method(source)
+    return lambda pair: method(pair.low, denoise=denoise)
 
 
 def sections(study: Study, trainings: Sequence[Training]) -> list[Section]:

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from lowlight_jax.evaluation.picture_grid import draw_picture_grid, most_detailed
-from lowlight_jax.evaluation.scoring import LABELS, Scores, higher_is_better
+from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.metrics import METRICS
 
 _LINES = (
     ("#0072B2", "-", "o"),
@@ -25,7 +26,7 @@ _DPI = 160
 
 def label(measure: str) -> str:
     """Name, unit and which direction is better."""
-    return f"{LABELS[measure]} {'↑' if higher_is_better(measure) else '↓'}"
+    return f"{METRICS[measure].label} {METRICS[measure].arrow}"
 
 
 def bars(

@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.evaluation import comparison, scoring
+from lowlight_jax.evaluation import scoring
 from lowlight_jax.evaluation.scoring import Item, Scores
 from lowlight_jax.images.files import Photo, read_rgb8, write_photo
 from lowlight_jax.reproduce.parts import Part
 from lowlight_jax.runtime.progress import listening
 from lowlight_jax.runtime.whole_file import write_whole
+from lowlight_jax.tasks.task import PairMethod
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Run:
     """
 
     method: str
-    make: Callable[[], comparison.Method]
+    make: Callable[[], PairMethod]
     seed: str = ""
 
     @property
@@ -198,6 +199,6 @@ def _advance(progress: Progress, bar, index: int, fraction: float) -> None:
     progress.update(bar, completed=index + fraction)
 
 
-def classical_runs(methods: Mapping[str, comparison.Method]) -> list[Run]:
+def classical_runs(methods: Mapping[str, PairMethod]) -> list[Run]:
     """Runs of methods that need nothing loaded."""
     return [Run(name, lambda method=method: method) for name, method in methods.items()]

@@ -16,8 +16,11 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextlib.contextmanager
-def listening(to: Listener) -> Iterator[None]:
-    """Methods called inside tell `to` how far they are."""
+def listening(to: Listener | None) -> Iterator[None]:
+    """Methods called inside tell `to` how far they are; with None, who listened."""
+    if to is None:
+        yield
+        return
     token = _listener.set(to)
     try:
         yield

@@ -1,12 +1,18 @@
 """Saving and restoring of training states; the only file that imports orbax.
 
 A checkpoint is complete or invisible: orbax writes under a temporary name and renames.
-States are NumPy arrays here, so that what any number of processes has saved, any other
-can restore. With several processes all call every method; the first one writes.
+States are NumPy arrays here, the PRNG key its data, so that what any number of
+processes has saved, any other can restore. With several processes all call every
+method; the first one writes.
+
+Saving goes on in the background. A save that failed is said by the next call of `save`
+or `close`; whoever uses `Checkpoints` in a `with` statement leaves it with all saved.
 """
 
+import contextlib
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,34 +40,67 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, enable_async_checkpointing=False
+                preservation_policy=ocp.checkpoint_managers.LatestN(2)
             ),
         )
+        self._saving: int | None = None  # step of the last save
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        # A save takes all processes: without the lost one it would never end.
+        if error is None or not parallel.says_lost_process(error):
+            self.close()
 
     def save(self, state: TrainState, about: dict[str, Any]) -> None:
-        """Saves the state under its step, with `about` (JSON) beside it.
+        """Starts to save the state under its step, with `about` (JSON) beside it.
+
+        The state may change as soon as this returns: orbax has copied its arrays.
 
         Raises:
-          CheckpointError: it could not be written; the ones before are kept.
+          CheckpointError: it, or the one before it, could not be written; the ones
+            before are kept.
         """
-        state = jax.device_get(state)
+        self._wait()
+        layout = _layout(state)
+        state = _to_arrays(state)
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        about = about | {"layout": _layout(state), "checksum": _checksum(state)}
-        try:
+        about = about | {"layout": layout, "checksum": _checksum(state)}
+        self._saving = step
+        with self._failure_said():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
                 ),
             )
+
+    def close(self) -> None:
+        """Waits until all is saved.
+
+        Raises:
+          CheckpointError: as for `save`.
+        """
+        self._wait()
+        self._manager.close()
+
+    def _wait(self) -> None:
+        with self._failure_said():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _failure_said(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore's are any
             if parallel.says_lost_process(error):  # nothing is wrong here
                 raise
             kept = self._manager.latest_step()
             raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to "
+                f"the checkpoint of step {self._saving} could not be written to "
                 f"{self._directory} ({_first_line(error)}); "
                 + (f"that of step {kept} is kept" if kept else "there is none before")
                 + ". Make room there, then repeat the command"
@@ -82,7 +121,6 @@ class Checkpoints:
             checkpoint is damaged.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
-        like = jax.device_get(like)
         for step in steps:
             try:
                 return self._restore(step, like, model)
@@ -105,13 +143,20 @@ class Checkpoints:
             step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
         )["about"]
         _check_same("model config", about["model"], model)
-        _check_same("training state", about["layout"], _layout(like))
+        layout = _layout(like)
+        if about["layout"]["key"] != layout["key"]:
+            raise CheckpointError(
+                f"the checkpoints in {self._directory} are of an earlier version with "
+                "other random streams; pass another --workdir to begin anew"
+            )
+        _check_same("training state", about["layout"], layout)
+        like = _to_arrays(like)
         state = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
         )["state"]
         if _checksum(state) != about["checksum"]:
             raise ValueError("its checksum is wrong")
-        return state
+        return state.replace(key=jax.random.wrap_key_data(state.key))
 
     def _move_aside(self, step: int, error: Exception) -> None:
         if parallel.is_main_process():
@@ -126,9 +171,10 @@ class Checkpoints:
         parallel.gather(step)  # nobody looks at the folder before it is tidy
         self._manager.reload()
 
-    def close(self) -> None:
-        """Waits for whatever is being written."""
-        self._manager.close()
+
+def _to_arrays(state: TrainState) -> TrainState:
+    """In NumPy arrays, which a typed key cannot be."""
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
 def _check_same(what: str, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ class TrainState:
       ema_params: their exponential moving average, the ones to evaluate and ship;
         equal to `params` where averaging is off.
       opt_state: of the optimizer of the current phase.
-      key: the run's PRNG key, never changed: each step folds its number into it.
+      key: the run's typed PRNG key, never changed: each step folds its number into it.
     """
 
     step: jax.Array

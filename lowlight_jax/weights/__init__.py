@@ -125,17 +125,17 @@ def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
     return load_weights(file)
 
 
-def load_any(name: str) -> tuple[nn.Module, Any]:
-    """Shipped weights of this name, or those of a workdir or a file.
+def load_any(name: str | Path) -> tuple[nn.Module, Any]:
+    """Shipped weights of this name, or those of a workdir or a `.safetensors` file.
 
     Raises:
       WeightsError: there are none.
     """
-    if name in shipped_names():
-        return load_shipped(name)
+    if str(name) in shipped_names():
+        return load_shipped(str(name))
     if not Path(name).exists():
         raise WeightsError(
-            f"there are no weights {name!r}; expected one of "
+            f"there are no weights {str(name)!r}; expected one of "
             f"{', '.join(shipped_names())}, a workdir or a .safetensors file"
         )
     return load_checkpoint(name)
