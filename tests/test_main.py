@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from absl import flags
 from PIL import Image
 
 from lowlight_jax import main
@@ -53,17 +52,6 @@ def run(*args, cache, **kwargs):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def command(monkeypatch):
-    """The command in this process, which keeps its flags and its memory as they are."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(main, "keep_freed_memory", lambda: None)
-    monkeypatch.setattr(main, "use_compilation_cache", lambda: None)
-    before = set(flags.FLAGS)
-    yield main.main
-    flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +211,9 @@ def test_a_workdir_that_cannot_be_written_is_said_before_anything_else(tmp_path)
         (["--config.optimizer.name=lion"], "expected one of 'rmsprop'"),
     ],
 )
-def test_bad_values_get_a_sentence(tmp_path, command, capsys, arguments, message):
+def test_bad_values_get_a_sentence(tmp_path, call_command, capsys, arguments, message):
     words = ["--config=configs/smoke.py", *arguments, f"--workdir={tmp_path}"]
-    assert command(words) == 1
+    assert call_command(main, *words) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
 
@@ -296,9 +284,9 @@ def test_settings_cover_the_config():
         (["--nothing"], "Unknown command line flag 'nothing'"),
     ],
 )
-def test_wrong_flags_are_told_in_one_line(command, capsys, args, message):
+def test_wrong_flags_are_told_in_one_line(call_command, capsys, args, message):
     with pytest.raises(SystemExit) as info:
-        command(args)
+        call_command(main, *args)
     assert info.value.code == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

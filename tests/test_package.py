@@ -18,6 +18,7 @@ from lowlight_jax.runtime.command import run_command
 from lowlight_jax.runtime.preemption import Preempted
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(lowlight_jax.__path__, "lowlight_jax.")
@@ -151,6 +152,34 @@ def test_the_library_leaves_jaxs_settings_alone(after):
     assert after["settings"] == [None, False]
 
 
+# What is distributed
+
+
+def test_every_file_of_the_package_is_distributed():
+    setuptools = PROJECT["tool"]["setuptools"]
+    package = ROOT / "lowlight_jax"
+    files = {
+        file
+        for file in package.rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc")
+    }
+    for pattern in setuptools["package-data"]["lowlight_jax"]:
+        taken = set(package.glob(pattern))
+        assert taken, pattern
+        files -= taken
+    assert not files
+    for file in package.rglob("*.py"):
+        assert (file.parent / "__init__.py").exists(), file
+    for name in PROJECT["project"]["license-files"]:
+        assert (ROOT / name).exists()
+
+
+def test_the_citation_is_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    (version,) = re.findall(r"^version: (.+)$", citation, re.MULTILINE)
+    assert version == lowlight_jax.__version__
+
+
 # The command `lowlight`
 
 
@@ -184,8 +213,8 @@ def test_a_command_gets_its_arguments_and_its_name(capsys):
 
 
 def test_its_script_is_that_of_the_package():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert pkgutil.resolve_name(project["scripts"]["lowlight"]) is cli.main
+    name = PROJECT["project"]["scripts"]["lowlight"]
+    assert pkgutil.resolve_name(name) is cli.main
 
 
 # How commands end

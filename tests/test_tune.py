@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lowlight_jax import tune as command
 from lowlight_jax.config import base_config, model_config, only_phase
 from lowlight_jax.training.search import (
     Range,
@@ -118,22 +119,22 @@ def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):
 
 
 def test_the_command_trains_and_shows_the_best(tmp_path):
-    command = [
+    words = [
         *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/smoke.py"),
         *(f"--study={tmp_path}/s.db", "--trials=1", "--config.model.fine_layers=0"),
         *("--config.phases.denoise.steps=0", "--config.phases.joint.steps=0"),
         *("--config.phases.enhance.steps=4", "--config.evaluate_every_steps=4"),
         "--search=phases.enhance.learning_rate=1e-4:1e-3:log",
     ]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "--config.phases.enhance.learning_rate=" in result.stdout
     assert (tmp_path / "s/trial-0000/weights.safetensors").exists()
-    bad = subprocess.run(
-        [*command[:-1], "--search=nothing=1:2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert bad.returncode == 1
-    assert bad.stderr.count("\n") == 1 and "expected a key" in bad.stderr
+
+
+def test_a_bad_range_ends_the_command_with_a_sentence(tmp_path, call_command, capsys):
+    words = ["--config=configs/smoke.py", f"--study={tmp_path}/s.db"]
+    assert call_command(command, *words, "--search=nothing=1:2") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "expected a key" in error
+    assert error.count("\n") == 1
