@@ -160,14 +160,24 @@ def _split(text: str) -> dict[str, str]:
     return dict(part.partition("=")[::2] for part in text.split(",") if part)
 
 
+# Paper A's ablation, figure 6; each with any recipe for the network `dual`.
 VARIANTS = {
-    "paper": {},
-    "no_reverse": {
+    "full": {},  # purple line
+    # Green: no two-way constraint, formula 11. Of the denoising loss, which is nothing
+    # but forward and reverse, the forward term (13) stays: our choice.
+    "no_two_way": {
+        "loss.enhancement.forward": 0.0,
         "loss.enhancement.reverse": 0.0,
         "loss.denoising.reverse": 0.0,
     },
-    "fine5": {"model.fine_layers": 5},
-    "coarse_only": {"model.fine_layers": 0},
+    "fine5": {"model.fine_layers": 5},  # red
+    # Blue: the first part of the enhancement module alone, nothing behind it.
+    "coarse_only": {
+        "model.fine_layers": 0,
+        "model.denoises": False,
+        "phases.denoise.steps": 0,
+        "phases.joint.steps": 0,
+    },
 }
 
 

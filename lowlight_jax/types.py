@@ -3,6 +3,10 @@
 Everywhere: NHWC, sRGB in [0, 1], float32 unless a name says otherwise.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 from flax import struct
 from jaxtyping import Array, Float, UInt8
 
@@ -10,6 +14,11 @@ Images = Float[Array, "b h w c"]
 PerImage = Float[Array, " b"]
 Scalar = Float[Array, ""]
 Images8 = UInt8[Array, "b h w c"]
+
+Params = Any  # nested dict of arrays by Flax paths
+Batch = dict[str, jax.Array]
+Metrics = dict[str, Scalar]
+Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, Metrics]]
 
 
 @struct.dataclass
@@ -69,3 +78,23 @@ class DualOutput:
     pred: Images
     enhanced: Enhanced
     denoised: Denoised
+
+
+@struct.dataclass
+class TrainState:
+    """All that training carries from step to step.
+
+    Attributes:
+      step: int32, steps done since the start of the first phase.
+      params: float32 parameters.
+      ema_params: their exponential moving average, the ones to evaluate and ship;
+        equal to `params` where averaging is off.
+      opt_state: of the optimizer of the current phase.
+      key: the run's typed PRNG key, never changed: each step folds its number into it.
+    """
+
+    step: jax.Array
+    params: Params
+    ema_params: Params
+    opt_state: Any
+    key: jax.Array

@@ -131,12 +131,14 @@ class DualNetwork(Network):
     Attributes:
       fine_layers, max_gain: see `Enhancement`.
       share_stages: see `Denoising`.
+      denoises: False leaves the denoising module out (ablation).
       dtype: of the convolutions; parameters and the rest are float32.
     """
 
     fine_layers: int = 4
     max_gain: float = 32.0
     share_stages: bool = True
+    denoises: bool = True
     dtype: jnp.dtype = jnp.float32
 
     task = BRIGHTENING
@@ -156,7 +158,8 @@ class DualNetwork(Network):
 
     def setup(self):
         self.enhancement = Enhancement(self.fine_layers, self.max_gain, self.dtype)
-        self.denoising = Denoising(self.share_stages, self.dtype)
+        if self.denoises:
+            self.denoising = Denoising(self.share_stages, self.dtype)
 
     def __call__(self, low: Images) -> DualOutput:
         """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to `DualOutput`."""
@@ -172,6 +175,9 @@ class DualNetwork(Network):
     def denoise(self, noisy: Images, illumination: Images | None = None) -> Denoised:
         """The denoising module alone; `illumination` is for its relatives."""
         _check_size(noisy)
+        if not self.denoises:
+            none = jnp.zeros_like(noisy)
+            return Denoised(noisy, none, noisy, none)
         return self.denoising(noisy)
 
     @property
@@ -183,7 +189,7 @@ class DualNetwork(Network):
         if self.fine_layers:
             stages += [full] * (self.fine_layers == 5) + [half, quarter, up, up]
         noise = [full, half, (1, 1, False), up, full]
-        return receptive_radius(stages + 2 * noise)
+        return receptive_radius(stages + 2 * noise * self.denoises)
 
 
 def _check_size(image: Images) -> None:

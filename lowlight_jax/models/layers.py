@@ -11,8 +11,8 @@ other's adjoints, are also all that their gradients need:
     <conv2d(x, k), y> = <x, conv2d_transposed(y, k)> = <k, kernel_gradient(x, y)>
 
 So gradients of any order are taken in reverse mode, `jax.jacrev(jax.grad(f))` for
-second derivatives; in forward mode (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) JAX raises a
-`TypeError`. It allows a function one rule or the other: of a `custom_jvp` it would
+second derivatives; in forward mode (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) JAX raises
+a `TypeError`. It allows a function one rule or the other: of a `custom_jvp` it would
 derive the adjoints itself, and those of XLA's convolutions are the slow ones.
 
 On CPU, layers of few channels and transposed ones have formulations of their own, equal

@@ -54,8 +54,9 @@ def define_flags(words: list[str]) -> None:
         "weights",
         [],
         "NAME=WEIGHTS: weights that ship, a workdir or a .safetensors file, taken in "
-        "the place of a training; NAME is paper, no_reverse, fine5 or coarse_only, or "
-        "of --paper cnn: cnn, mirnet or inpaint. May be repeated.",
+        "the place of a training; NAME is RECIPE-VARIANT, paper or baseline and full, "
+        "no_two_way, fine5 or coarse_only, or of --paper cnn: cnn, mirnet or inpaint. "
+        "May be repeated.",
     )
     flags.mark_flags_as_required(["paper", "output"])
 
@@ -253,6 +254,7 @@ def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
             for phase in all_phases()  # in their order, which a config does not keep
             if t.config.phases[phase].steps
         )
+        + f", {t.config.data.batch_size} crops of {t.config.data.crop_px} px"
         for t in trainings
         if t.config
     }

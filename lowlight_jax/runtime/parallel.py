@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lowlight_jax.runtime.compiler import cpu_compiler_options
-from lowlight_jax.training.step import Batch, Metrics, TrainState
+from lowlight_jax.types import Batch, Metrics, TrainState
 
 AXIS = "data"
 BACKENDS = ("jit", "pmap", "mesh")

@@ -29,16 +29,14 @@ from lowlight_jax.ops.degrade import (
     vary_light,
 )
 from lowlight_jax.tasks.task import (
-    Batch,
     Network,
     PairMethod,
-    Params,
     Settings,
     Task,
     image_keys,
     unit,
 )
-from lowlight_jax.types import Images, Scalar
+from lowlight_jax.types import Batch, Images, Params, Scalar
 
 if TYPE_CHECKING:
     from lowlight_jax.data.pairs import Pair

@@ -14,15 +14,13 @@ from lowlight_jax.losses.repair import repair_loss
 from lowlight_jax.losses.weighting import Terms
 from lowlight_jax.ops.damage import find_holes
 from lowlight_jax.tasks.task import (
-    Batch,
     Network,
     PairMethod,
-    Params,
     Settings,
     Task,
     unit,
 )
-from lowlight_jax.types import Images, Scalar
+from lowlight_jax.types import Batch, Images, Params, Scalar
 
 if TYPE_CHECKING:
     from lowlight_jax.data.pairs import Pair

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import flax.linen as nn
 import jax
@@ -22,14 +22,11 @@ from lowlight_jax.losses.supervised import SupervisedWeights
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
-from lowlight_jax.types import Images, Scalar
+from lowlight_jax.types import Batch, Images, Objective
 
 if TYPE_CHECKING:
     from lowlight_jax.data.pairs import Pair
 
-Params = Any
-Batch = dict[str, jax.Array]
-Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, dict[str, Scalar]]]
 PairMethod = Callable[["Pair"], np.ndarray]  # the result for a pair's dark side
 
 

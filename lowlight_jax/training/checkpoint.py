@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lowlight_jax.runtime import parallel
-from lowlight_jax.training.step import TrainState
+from lowlight_jax.types import TrainState
 
 
 class CheckpointError(ValueError):

@@ -45,7 +45,8 @@ from lowlight_jax.training.checkpoint import Checkpoints
 from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
 from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
-from lowlight_jax.training.step import TrainState, init_train_state, train_step
+from lowlight_jax.training.step import init_train_state, train_step
+from lowlight_jax.types import TrainState
 
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
 Reporter = Callable[[int, dict[str, float]], None]
