@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lowlight_jax import tune as command
 from lowlight_jax.config import base_config, model_config, only_phase
@@ -119,16 +120,21 @@ def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):
 
 
 def test_the_command_trains_and_shows_the_best(tmp_path):
+    dark = np.random.default_rng(0).integers(0, 64, (9, 48, 48, 3), dtype=np.uint8)
+    for side, gain in (("low", 1), ("high", 4)):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for number, pixels in enumerate(dark * np.uint8(gain)):
+            Image.fromarray(pixels).save(tmp_path / "pairs" / side / f"{number}.png")
     words = [
-        *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/smoke.py"),
-        *(f"--study={tmp_path}/s.db", "--trials=1", "--config.model.fine_layers=0"),
-        *("--config.phases.denoise.steps=0", "--config.phases.joint.steps=0"),
-        *("--config.phases.enhance.steps=4", "--config.evaluate_every_steps=4"),
-        "--search=phases.enhance.learning_rate=1e-4:1e-3:log",
+        *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/cnn.py"),
+        *(f"--study={tmp_path}/s.db", "--trials=1", "--config.model.width=8"),
+        *(f"--config.data.root={tmp_path}/pairs", "--config.data.crop_px=32"),
+        *("--config.phases.supervised.steps=4", "--config.evaluate_every_steps=4"),
+        "--search=phases.supervised.learning_rate=1e-4:1e-3:log",
     ]
     result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "--config.phases.enhance.learning_rate=" in result.stdout
+    assert "--config.phases.supervised.learning_rate=" in result.stdout
     assert (tmp_path / "s/trial-0000/weights.safetensors").exists()
 
 
