@@ -11,8 +11,8 @@ other's adjoints, are also all that their gradients need:
     <conv2d(x, k), y> = <x, conv2d_transposed(y, k)> = <k, kernel_gradient(x, y)>
 
 So gradients of any order are taken in reverse mode, `jax.jacrev(jax.grad(f))` for
-second derivatives; in forward mode (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) JAX raises a
-`TypeError`. It allows a function one rule or the other: of a `custom_jvp` it would
+second derivatives; in forward mode (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) JAX raises
+a `TypeError`. It allows a function one rule or the other: of a `custom_jvp` it would
 derive the adjoints itself, and those of XLA's convolutions are the slow ones.
 
 On CPU, layers of few channels and transposed ones have formulations of their own, equal
@@ -238,8 +238,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Images) -> Images:
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", self.bias_init, (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         return conv2d(x, kernel, self.stride) + bias
 
@@ -260,8 +260,10 @@ class ConvTransposed(nn.Module):
         he_normal = nn.initializers.variance_scaling(
             2.0 * self.stride**2, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
         )
-        kernel = self.param("kernel", self.kernel_init or he_normal, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel_init = self.kernel_init or he_normal
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         return conv2d_transposed(x, kernel, self.stride) + bias
 
