@@ -11,10 +11,11 @@ Source: ours, except for these ideas; all sizes are chosen.
 Height and width must be multiples of `STRIDE`.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
@@ -112,7 +113,7 @@ class GlobalEnhancement(nn.Module):
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
-        log_most = np.log(self.max_gain)
+        log_most = math.log(self.max_gain)
 
         def bounded(log_gain):
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)

@@ -238,8 +238,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Images) -> Images:
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", self.bias_init, (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         return conv2d(x, kernel, self.stride) + bias
 
@@ -260,8 +260,10 @@ class ConvTransposed(nn.Module):
         he_normal = nn.initializers.variance_scaling(
             2.0 * self.stride**2, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
         )
-        kernel = self.param("kernel", self.kernel_init or he_normal, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel_init = self.kernel_init or he_normal
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         return conv2d_transposed(x, kernel, self.stride) + bias
 
