@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets as a source, by their files alone."""
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -11,7 +12,8 @@ SPLITS = {"train": 9, "validation": 2}
 
 
 def image(value, channels=3):
-    return np.full((6, 8, channels), value, np.uint8)
+    """A PNG file: of arrays tfds would make one with TensorFlow."""
+    return cv2.imencode(".png", np.full((6, 8, channels), value, np.uint8))[1].tobytes()
 
 
 def prepare(folder, name, features, example, splits=SPLITS, file_format="array_record"):
@@ -24,7 +26,7 @@ def prepare(folder, name, features, example, splits=SPLITS, file_format="array_r
 
     def split_generators(self, _):
         return {
-            split: ((i, example(split, i)) for i in range(count))
+            split: [(i, example(split, i)) for i in range(count)]
             for split, count in splits.items()
         }
 
