@@ -7,6 +7,7 @@ optimizer (Adam) and 100 epochs, but no layers: depth and width are chosen.
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv
 from lowlight_jax.types import Images
@@ -30,7 +31,7 @@ class CNN(nn.Module):
 
     width: int = 32
     layers: int = 7
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     phases = ("supervised",)
     stride = 1

@@ -9,6 +9,7 @@ Height and width must be multiples of `STRIDE`.
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
 from lowlight_jax.types import Images
@@ -78,7 +79,7 @@ class IlluminationStage(nn.Module):
 
     layers: int = 5
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -106,7 +107,7 @@ class Enhancement(nn.Module):
 
     fine_layers: int = 4
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images) -> Enhanced:
@@ -130,7 +131,7 @@ class Enhancement(nn.Module):
 class NoiseStage(nn.Module):
     """One pass of the denoising module: image in, its additive noise out; Table 1."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images) -> Images:
@@ -159,7 +160,7 @@ class Denoising(nn.Module):
     """
 
     share_stages: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images) -> Denoised:
@@ -185,7 +186,7 @@ class DualNetwork(nn.Module):
     fine_layers: int = 4
     max_gain: float = 32.0
     share_stages: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE

@@ -16,6 +16,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
 from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
@@ -47,7 +48,7 @@ class ToneCurve(nn.Module):
     """
 
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Images:
@@ -85,7 +86,7 @@ class LocalCorrection(nn.Module):
     Light varies slowly: means of 4 by 4 pixels are all that it sees.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, coarse_pred: Images, coarse_log_gain: Images) -> Images:
@@ -108,7 +109,7 @@ class GlobalEnhancement(nn.Module):
 
     max_gain: float = 32.0
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
@@ -139,7 +140,7 @@ class GlobalDenoising(nn.Module):
     fine noise. The illumination tells how far the noise has been amplified.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images, illumination: Images) -> Denoised:
@@ -198,7 +199,7 @@ class DualGlobalNetwork(nn.Module):
     uses_thumbnail: bool = True
     uses_maxima: bool = False
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE

@@ -25,6 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed
 from lowlight_jax.types import Images
@@ -61,7 +62,7 @@ class Fusion(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, branches: Sequence[Images]) -> Images:
@@ -85,7 +86,7 @@ class DualAttention(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -113,7 +114,7 @@ class Down(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -139,7 +140,7 @@ class Up(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -166,7 +167,7 @@ class MultiScaleBlock(nn.Module):
     from a scale to the next below is one module; the last fusion is that of scale 1.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -198,7 +199,7 @@ class KerasMultiScaleBlock(nn.Module):
     Every scale starts from features that have not been attended to.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -232,7 +233,7 @@ class Group(nn.Module):
 
     blocks: int = 2
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -264,7 +265,7 @@ class MIRNet(nn.Module):
     blocks: int = 2
     channels: int = 64
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     phases = ("supervised",)
     stride = STRIDE

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array, Shaped
 
 from lowlight_jax.types import Scalar
 
 Params = Any
 Batch = dict[str, jax.Array]
-Metrics = dict[str, Scalar]
+Metrics = dict[str, Shaped[Array, ""]]  # of float32; counts are int32
 Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, Metrics]]
 
 
