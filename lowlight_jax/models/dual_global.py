@@ -16,6 +16,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
@@ -48,7 +49,7 @@ class ToneCurve(nn.Module):
     """
 
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Images:
@@ -86,7 +87,7 @@ class LocalCorrection(nn.Module):
     Light varies slowly: means of 4 by 4 pixels are all that it sees.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, coarse_pred: Images, coarse_log_gain: Images) -> Images:
@@ -109,7 +110,7 @@ class GlobalEnhancement(nn.Module):
 
     max_gain: float = 32.0
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
@@ -140,7 +141,7 @@ class GlobalDenoising(nn.Module):
     fine noise. The illumination tells how far the noise has been amplified.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images, illumination: Images) -> Denoised:
@@ -199,7 +200,7 @@ class DualGlobalNetwork(Network):
     uses_thumbnail: bool = True
     uses_maxima: bool = False
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")

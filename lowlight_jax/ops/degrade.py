@@ -81,7 +81,7 @@ def light_field(
         """Of the grid's three rows or columns, for each pixel: linear between two."""
         centres = jnp.arange(size, dtype=jnp.float32) + 0.5
         place = 2.0 * (start + part * centres / size)
-        return jnp.maximum(0.0, 1.0 - jnp.abs(place[:, None] - jnp.arange(3)))
+        return jnp.maximum(0.0, 1.0 - jnp.abs(place[:, None] - jnp.arange(3)[None]))
 
     rows, columns = map(weights, starts, shape)
     return (rows @ grid @ columns.T)[..., None]
@@ -118,12 +118,12 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
     )
     balance = jnp.insert(red_blue, 1, 1.0)
     mixed = exposure.mixed_light * light_field(keys[3], shape, part)
-    mixed = 1.0 + mixed * np.float32([1.0, 0.0, -1.0])
+    mixed = 1.0 + mixed * np.float32([[[1.0, 0.0, -1.0]]])
     bright = jnp.clip(5.0 * luma(high) - 4.0, 0.0, 1.0)  # from 0.8 to white
     lost = exposure.highlight_stops * _uniform(keys[4]) * bright
     contrast = 1.0 + exposure.tone_contrast * _uniform(keys[8])
     light = srgb_to_linear(_tone_curve(high, 1.0 / contrast))
-    light *= balance * mixed * 2.0 ** (lost - stops)
+    light *= balance[None, None] * mixed * 2.0 ** (lost - stops)
     halvings = exposure.noise_halvings * _uniform(keys[5])
     read = exposure.read_noise_u8 / 255 * _normal(keys[6], high.shape)
     shot = exposure.shot_noise_u8 / 255 * _normal(keys[7], high.shape)
@@ -190,7 +190,7 @@ def _vary_colour(
 ) -> jax.Array:
     key_gain, key_saturation = jax.random.split(key)
     gain = _uniform(key_gain, (3,), minval=-1.0, maxval=1.0)
-    image = image * (1.0 + variation.gain * gain)
+    image = image * (1.0 + variation.gain * gain[None, None])
     saturation = _uniform(key_saturation, minval=-1.0, maxval=1.0)
     gray = luma(image)
     image = gray + (1.0 + variation.saturation * saturation) * (image - gray)
