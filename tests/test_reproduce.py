@@ -79,6 +79,8 @@ def test_noise_without_seeds():
     found = compare("a", "classical", means=one, trained=["a"])
     assert math.isnan(found.noise) and found.answer == claims.CONFIRMED
     assert "?" in found.spell(2)
+    level = compare("a", "level", means=one | {"level": [20.0]}, trained=["a"])
+    assert level.answer == claims.UNDECIDED  # no sign to go by
     # A single seed among methods with more has their spread, and all of it.
     more = MEANS | {"single": [20.0]}
     found = compare("single", "classical", means=more, trained=[*TRAINED, "single"])
