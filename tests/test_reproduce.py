@@ -45,8 +45,8 @@ TRAININGS = [f"{r}-{v}" for r in recipes.DUAL_RECIPES for v in VARIANTS]
 # Claims
 
 
-def compare(better, worse, measure="psnr_rgb", means=MEANS, trained=TRAINED):
-    return claims.compare(Claim("", better, worse), measure, means, trained)
+def compare(better, worse, metric="psnr_rgb", means=MEANS, trained=TRAINED):
+    return claims.compare(Claim("", better, worse), metric, means, trained)
 
 
 def test_noise_of_two_trained_methods_is_students_t():
@@ -59,7 +59,7 @@ def test_noise_of_two_trained_methods_is_students_t():
 
 
 @pytest.mark.parametrize(
-    ("better", "worse", "measure", "answer"),
+    ("better", "worse", "metric", "answer"),
     [
         ("full", "half", "psnr_rgb", claims.CONFIRMED),
         ("half", "full", "psnr_rgb", claims.REFUTED),
@@ -69,8 +69,8 @@ def test_noise_of_two_trained_methods_is_students_t():
         ("classical", "worse", "psnr_rgb", claims.CONFIRMED),
     ],
 )
-def test_answers(better, worse, measure, answer):
-    assert compare(better, worse, measure).answer == answer
+def test_answers(better, worse, metric, answer):
+    assert compare(better, worse, metric).answer == answer
 
 
 def test_noise_without_seeds():
@@ -456,7 +456,7 @@ def test_everything_is_trained_and_shown(tmp_path):
     c.data.crop_px, c.data.batch_size = 48, 2
     html = command.reproduce("dual", c, tmp_path, {}).read_text()
     for recipe, words in recipes.DUAL_RECIPES.items():
-        title = f"Figure 6: measures against training steps, {words}"
+        title = f"Figure 6: metrics against training steps, {words}"
         assert title.replace("'", "&#39;") in html
         rows = read_table(tmp_path / f"tables/figure-6-{recipe}.csv")
         # Seeds and evaluations of three variants and of the one without denoising.

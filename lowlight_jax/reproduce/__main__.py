@@ -168,8 +168,8 @@ def reproduce(
     pairs = load_training_data(first, make_model(**first.model))[1]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
-    measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
-    parts = [t.part(measures) for t in trainings if t.workdir]
+    metrics = dual_paper.CURVE_METRICS if paper == "dual" else ()
+    parts = [t.part(metrics) for t in trainings if t.workdir]
     if paper == "dual":
         title = dual_paper.TITLE
         study = dual_paper.make_study(trainings, held_out, output)
