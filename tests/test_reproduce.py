@@ -29,7 +29,6 @@ from lowlight_jax.reproduce.parts import Part, run_parts
 from lowlight_jax.reproduce.study import Run, Study, cut_middle, mean_of_seeds
 from lowlight_jax.reproduce.trainings import plan_trainings
 from lowlight_jax.runtime.progress import listening, track
-from lowlight_jax.weights import WeightsError
 
 MEANS = {
     "full": [20.0, 20.4],
@@ -296,16 +295,16 @@ def test_given_weights_stand_in_for_every_seed(tmp_path):
 
 @pytest.mark.parametrize("text", ["paper-full", "paper=dual", "=dual"])
 def test_given_weights_of_no_training_are_refused(text):
-    with pytest.raises(ConfigError, match="expected NAME=WEIGHTS, NAME one of paper-f"):
+    with pytest.raises(ConfigError, match="expected NAME=MODEL, NAME one of paper-f"):
         command.parse_given([text], TRAININGS)
 
 
 def test_given_weights_that_do_other_things_are_refused():
-    with pytest.raises(WeightsError, match="expected one with 'denoise'"):
+    with pytest.raises(ValueError, match="paper-full=cnn has no denoising module"):
         command.check_given("dual", {"paper-full": "cnn"})
-    with pytest.raises(WeightsError, match="expected one with 'repair'"):
+    with pytest.raises(ValueError, match="for brightening; expected one for inpaint"):
         command.check_given("cnn", {"inpaint": "dual"})
-    command.check_given("cnn", {"cnn": "cnn", "inpaint": "inpaint"})
+    command.check_given("cnn", {"cnn": "cnn", "mirnet": "gamma", "inpaint": "telea"})
 
 
 def test_a_report_without_images_is_refused(tmp_path, monkeypatch):
