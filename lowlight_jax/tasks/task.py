@@ -138,12 +138,12 @@ def example_inputs(
 ) -> tuple[jax.Array, ...]:
     """What `network` is called with: black, small where no size is given."""
     side = -(-32 // network.stride) * network.stride
-    image = jnp.zeros((1, height or side, width or side, 3))
+    image = jnp.zeros((1, height or side, width or side, 3), jnp.float32)
     inputs = [image]
     if network.task.needs_mask:
         inputs.append(image[..., :1])
     if network.sees_thumbnail:
-        inputs.append(jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3)))
+        inputs.append(jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), jnp.float32))
     return tuple(inputs)
 
 
