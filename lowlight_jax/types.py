@@ -8,16 +8,17 @@ from typing import Any
 
 import jax
 from flax import struct
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Shaped, UInt8
 
 Images = Float[Array, "b h w c"]
+Mask = Float[Array, "b h w 1"]  # 1 in holes
 PerImage = Float[Array, " b"]
 Scalar = Float[Array, ""]
 Images8 = UInt8[Array, "b h w c"]
 
 Params = Any  # nested dict of arrays by Flax paths
 Batch = dict[str, jax.Array]
-Metrics = dict[str, Scalar]
+Metrics = dict[str, Shaped[Array, ""]]  # of float32; counts are int32
 Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, Metrics]]
 
 

@@ -22,7 +22,7 @@ SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
 CLOUD_SCRIPTS = [path.name for path in SCRIPTS if path.name != "local_processes.sh"]
 TOOLS = "gcloud kubectl sbatch srun scontrol tar ssh scp curl".split()
 
-CONFIG = "--config=configs/dual.py:variant=no_reverse"
+CONFIG = "--config=configs/dual.py:variant=no_two_way"
 WORKDIR = "--workdir=/mnt/lowlight_jax/runs/a"
 AWKWARD = '--config.data.root=/mnt/lowlight_jax/it\'s "my" $HOME \\data'
 TRAIN = [CONFIG, WORKDIR, "--config.data.batch_size=256", AWKWARD]

@@ -11,18 +11,40 @@ import sys
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 from PIL import Image
 
 from lowlight_jax import main
-from lowlight_jax.config import VARIANTS, ConfigError, base_config, validate
+from lowlight_jax.config import (
+    VARIANTS,
+    ConfigError,
+    base_config,
+    model_config,
+    only_phase,
+    validate,
+)
+from lowlight_jax.data.pipeline import Geometry
+from lowlight_jax.losses.dual import (
+    DenoisingWeights,
+    EnhancementWeights,
+    denoising_loss,
+    enhancement_loss,
+)
+from lowlight_jax.metrics import ms_ssim_rgb
 from lowlight_jax.training.loop import make_settings, train_and_evaluate
+from lowlight_jax.types import Denoised, Enhanced
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
-WITH_VARIANTS = ("dual", "dual_lol", "smoke")  # of paper A; others have their own
+WITH_VARIANTS = (
+    "dual",
+    "dual_paper",
+    "dual_lol",
+    "smoke",
+)  # of paper A; others have their own
 
 
 def load_module(path):
@@ -230,18 +252,87 @@ def test_variants_are_the_papers():
     configs = {
         v: load_config(ROOT / "configs/dual.py", f"variant={v}") for v in VARIANTS
     }
-    assert configs["paper"].loss.enhancement.reverse == 1
-    assert configs["paper"].loss.denoising.reverse == 1
-    assert configs["paper"].model.fine_layers == 4
-    assert configs["no_reverse"].loss.enhancement.reverse == 0
-    assert configs["no_reverse"].loss.denoising.reverse == 0
+    full, without = configs["full"], configs["no_two_way"]
+    assert full.loss.enhancement.reverse == full.loss.denoising.reverse == 1
+    assert full.model.fine_layers == 4 and full.model.denoises
+    assert without.loss.enhancement.structural == without.loss.denoising.forward == 1
+    assert without.loss.enhancement.forward == without.loss.enhancement.reverse == 0
+    assert without.loss.denoising.reverse == 0
     assert configs["fine5"].model.fine_layers == 5
-    assert configs["coarse_only"].model.fine_layers == 0
+    coarse = configs["coarse_only"]
+    assert coarse.model.fine_layers == 0 and not coarse.model.denoises
+    assert [name for name, phase in coarse.phases.items() if phase.steps] == ["enhance"]
+
+
+def test_dual_paper_is_formulas_5_to_14_and_nothing_else():
+    c = load_config(ROOT / "configs/dual_paper.py")
+    rng = np.random.default_rng(0)
+    high, *changes = (
+        jnp.asarray(rng.uniform(0.1, 0.9, (2, 176, 176, 3)), "f4") for _ in range(4)
+    )
+    # Alike enough for no term of MS-SSIM to be negative, which the loss floors.
+    low, light = 0.3 * high + 0.05 * changes[0], 0.3 + 0.1 * changes[1]
+    noisy, noise = high + 0.1 * changes[2], 0.1 * changes[0]
+    enhanced = low / light  # formula 2
+    loss, _ = enhancement_loss(
+        Enhanced(enhanced, light, high, high),  # what the coarse stage gives is free
+        low,
+        high,
+        EnhancementWeights(**c.loss.enhancement),
+    )
+    structural = 1 - ms_ssim_rgb(high, enhanced)  # 8, 9
+    forward = jnp.abs(high - low / light).mean((1, 2, 3))  # 10
+    reverse = jnp.abs(low - high * light).mean((1, 2, 3))  # 12
+    expected = jnp.mean(structural + forward + reverse)  # 5, 11
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    denoised = noisy - noise
+    loss, _ = denoising_loss(
+        Denoised(denoised, noise, high, high),
+        noisy,
+        high,
+        DenoisingWeights(**c.loss.denoising),
+    )
+    forward = 1 - ms_ssim_rgb(high, denoised)  # 13
+    reverse = 1 - ms_ssim_rgb(noisy, high + noise)  # 14
+    np.testing.assert_allclose(loss, jnp.mean(forward + reverse), atol=1e-5)  # 6
+
+    assert {name for name, p in c.phases.items() if p.steps} == {"enhance", "denoise"}
+    assert c.data.crop_px == 384  # table 1
+    o = c.optimizer
+    assert (o.name, o.schedule) == ("rmsprop", "constant")
+    assert o.warmup_steps == o.clip_norm == o.ema_decay == o.skip_nonfinite == 0
+    # Algorithm 1: the noisy side is a clean image with noise, and nothing else.
+    assert c.enhanced_fraction == c.identity_fraction == c.early_stopping_patience == 0
+    assert not any(c.augment.colour.values()) and not c.augment.dark_stops
+    geometry = Geometry(flips=False, quarter_turns=False)
+    assert Geometry(**c.augment.geometry) == geometry
+
+
+def test_cnn_is_what_paper_b_says_and_its_weights_what_shipped():
+    c = load_config(ROOT / "configs/cnn.py")
+    assert {k for k, weight in c.loss.supervised.items() if weight} == {"squared"}
+    o = c.optimizer
+    assert (o.name, o.schedule) == ("adam", "constant")
+    assert o.warmup_steps == o.clip_norm == o.ema_decay == 0
+    assert c.early_stopping_patience == c.identity_fraction == 0
+    assert c.phases.supervised.learning_rate == 1e-3
+    epochs = c.phases.supervised.steps * c.data.batch_size / 255  # pairs of LOL
+    assert epochs == pytest.approx(100, abs=1)
+    shipped = load_config(ROOT / "configs/cnn.py", "variant=shipped")
+    before = base_config()  # the recipe before the paper's had a file of its own
+    before.model = model_config("cnn")
+    only_phase(before, "supervised", steps=3200, learning_rate=1e-3)
+    before.optimizer.name = "adam"
+    before.optimizer.clip_norm = 0.0
+    before.optimizer.ema_decay = 0.99
+    before.evaluate_every_steps = 160
+    before.early_stopping_patience = 6
+    assert shipped.to_dict() == before.to_dict()
 
 
 @pytest.mark.parametrize("arg", ["variant=papre", "size=big"])
 def test_unknown_variant_is_named(arg):
-    with pytest.raises(ConfigError, match="expected variant= one of paper"):
+    with pytest.raises(ConfigError, match="expected variant= one of full"):
         load_config(ROOT / "configs/dual.py", arg)
 
 
@@ -277,7 +368,10 @@ def test_settings_cover_the_config():
         ),
         ([], "Flag --config must have a value other than None"),
         (["--config=configs/dual.py", "more"], "unexpected arguments ['more']"),
-        (["--config=configs/cnn.py:x"], "takes 0 positional arguments but 1 was given"),
+        (
+            ["--config=configs/mirnet.py:x"],
+            "takes 0 positional arguments but 1 was given",
+        ),
         (["--config=configs/dual.py:variant=x"], "unknown config argument 'variant=x'"),
         (["--config=configs/dual.py", "--config.data.x=1"], "config has no key 'x'"),
         (["--config=configs/dual.py", "--config.seed=a"], "--config.seed=a: invalid"),

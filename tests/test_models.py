@@ -54,6 +54,7 @@ def test_parameter_count(name):
         # + conv_full 3x3, 6 -> 16, and conv_half then has 16 inputs instead of 6
         ({"fine_layers": 5}, 93_705 + (9 * 6 * 16 + 16) + 9 * 10 * 32),
         ({"fine_layers": 0}, 42_915 + 11_203),
+        ({"fine_layers": 0, "denoises": False}, 42_915),
         ({"share_stages": False}, 93_705 + 11_203),
     ],
 )
@@ -125,6 +126,15 @@ def test_every_parameter_gets_a_gradient(low, fields):
     for path, leaf in jax.tree.leaves_with_path(grads):
         assert np.isfinite(leaf).all(), path
         assert np.abs(leaf).max() > 0, path
+
+
+def test_without_denoising_the_enhanced_image_is_the_result(low):
+    network = DualNetwork(fine_layers=0, denoises=False)
+    variables = network.init(jax.random.key(2), low)
+    output = network.apply(variables, low)
+    np.testing.assert_array_equal(output.pred, output.enhanced.coarse_pred)
+    assert not output.denoised.noise.any()
+    assert network.reach_px < DualNetwork(fine_layers=0).reach_px
 
 
 @pytest.mark.parametrize("fields", [{}, {"fine_layers": 5}, {"fine_layers": 0}])

@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ MEANS = {
     "worse": [14.0],
 }
 TRAINED = ["full", "half", "same"]
+TRAININGS = [f"{r}-{v}" for r in recipes.DUAL_RECIPES for v in VARIANTS]
 
 
 # Claims
@@ -76,6 +79,8 @@ def test_noise_without_seeds():
     found = compare("a", "classical", means=one, trained=["a"])
     assert math.isnan(found.noise) and found.answer == claims.CONFIRMED
     assert "?" in found.spell(2)
+    level = compare("a", "level", means=one | {"level": [20.0]}, trained=["a"])
+    assert level.answer == claims.UNDECIDED  # no sign to go by
     # A single seed among methods with more has their spread, and all of it.
     more = MEANS | {"single": [20.0]}
     found = compare("single", "classical", means=more, trained=[*TRAINED, "single"])
@@ -96,9 +101,23 @@ def test_section_of_claims():
         [Claim("Full beats half", "full", "half")], ["psnr_rgb"], means, TRAINED
     )
     (row,) = section.rows
-    assert row[:2] == ["Full beats half", claims.CONFIRMED]
-    assert row[2].startswith("✓ +1.10") and row[3].startswith("✗ -1.10")
+    assert row[:3] == ["Full beats half", claims.CONFIRMED, "PSNR; against: none"]
+    assert row[3].startswith("✓ +1.10") and row[4].startswith("✗ -1.10")
     assert [d["answer"] for d in section.data] == [claims.CONFIRMED, claims.REFUTED]
+    both = claims.section(
+        [Claim("Full beats half", "full", "half")], list(means), means, TRAINED
+    )
+    assert both.rows[0][1:3] == [claims.REFUTED, "PSNR; against: NIQE"]
+
+
+def test_recipes_that_disagree_are_told_in_words():
+    yes, open_ = claims.CONFIRMED, claims.UNDECIDED
+    assert (
+        claims.in_words({"the old": yes, "the new": yes}) == f"{yes} with all recipes"
+    )
+    assert claims.in_words({"the old": yes, "the new": open_}) == (
+        f"recipes differ: {yes} with the old, {open_} with the new"
+    )
 
 
 # Parts
@@ -214,9 +233,32 @@ def test_recipes_are_valid_and_variants_differ():
             validate(config)
             assert config.evaluate_every_steps and config.checkpoint_every_steps
     configs = recipes.trainings("dual", recipes.command_config())
-    assert list(configs) == list(VARIANTS)
-    assert configs["no_reverse"].loss.denoising.reverse == 0
-    assert configs["fine5"].model.fine_layers == 5
+    assert list(configs) == TRAININGS
+    for recipe in recipes.DUAL_RECIPES:
+        assert configs[f"{recipe}-no_two_way"].loss.enhancement.forward == 0
+        assert configs[f"{recipe}-fine5"].model.fine_layers == 5
+    assert configs["paper-full"].loss.enhancement.coarse == 0
+    assert configs["baseline-full"].loss.enhancement.coarse > 0
+    assert recipes.command_config().seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("paper", "name", "file"),
+    [
+        ("dual", "paper-full", "dual_paper"),
+        ("cnn", "cnn", "cnn"),
+        ("cnn", "inpaint", "inpaint"),
+    ],
+)
+def test_recipes_are_those_of_the_config_files(paper, name, file):
+    path = Path(__file__).parents[1] / "configs" / f"{file}.py"
+    expected = runpy.run_path(str(path))["get_config"]().to_dict()
+    found = recipes.trainings(paper, recipes.command_config())[name].to_dict()
+    for config in (expected, found):
+        for key in list(config):
+            if key.endswith("every_steps"):  # when it is scored, logged and saved
+                del config[key]
+    assert found == expected
 
 
 def test_data_of_the_trainings(tmp_path):
@@ -243,24 +285,24 @@ def test_quick_leaves_what_the_user_has_set():
 
 def test_given_weights_stand_in_for_every_seed(tmp_path):
     configs = recipes.trainings("dual", recipes.command_config())
-    given = command.parse_given(["paper=dual"], list(configs))
+    given = command.parse_given(["paper-full=dual"], list(configs))
     planned = plan_trainings(configs, (3, 4), given, tmp_path)
-    of_full = [t for t in planned if t.name == "paper"]
+    of_full = [t for t in planned if t.name == "paper-full"]
     assert [(t.source, t.workdir) for t in of_full] == [("dual", None)]
-    of_fine = [t for t in planned if t.name == "fine5"]
+    of_fine = [t for t in planned if t.name == "paper-fine5"]
     assert [t.config.seed for t in of_fine] == [3, 4]
-    assert len({t.workdir for t in planned if t.workdir}) == 6
+    assert len({t.workdir for t in planned if t.workdir}) == 14
 
 
-@pytest.mark.parametrize("text", ["paper", "nothing=dual", "=dual"])
+@pytest.mark.parametrize("text", ["paper-full", "paper=dual", "=dual"])
 def test_given_weights_of_no_training_are_refused(text):
-    with pytest.raises(ConfigError, match="expected NAME=WEIGHTS, NAME one of paper"):
-        command.parse_given([text], list(VARIANTS))
+    with pytest.raises(ConfigError, match="expected NAME=WEIGHTS, NAME one of paper-f"):
+        command.parse_given([text], TRAININGS)
 
 
 def test_given_weights_that_do_other_things_are_refused():
     with pytest.raises(WeightsError, match="expected one with 'denoise'"):
-        command.check_given("dual", {"paper": "cnn"})
+        command.check_given("dual", {"paper-full": "cnn"})
     with pytest.raises(WeightsError, match="expected one with 'repair'"):
         command.check_given("cnn", {"inpaint": "dual"})
     command.check_given("cnn", {"cnn": "cnn", "inpaint": "inpaint"})
@@ -371,23 +413,40 @@ def test_report_of_paper_b(monkeypatch, tmp_path, capsys):
 
 
 def test_report_of_paper_a(monkeypatch, tmp_path):
-    given = dict.fromkeys(VARIANTS, "dual")
+    given = dict.fromkeys(TRAININGS, "dual")
+    given["paper-coarse_only"] = "dual_global"  # better: the recipes then disagree
     report = run_command(monkeypatch, tmp_path, "dual", given)
     html = report.read_text()
     for title in ("Figure 4", "Figure 5", "Noise amplification", "claims"):
         assert title in html
     settings = json.loads((tmp_path / "out/settings.json").read_text())
     assert settings["weights"] == given
-    answers = list(
-        csv.DictReader(
-            (tmp_path / "out/tables/claims.csv").read_text().splitlines()[1:]
-        )
+    tables = tmp_path / "out/tables"
+    for recipe, same in (("paper", _ABLATION[1:]), ("baseline", _ABLATION)):
+        answers = read_table(tables / f"claims-{recipe}.csv")
+        assert {a["claim"] for a in answers if float(a["gain"]) == 0} == set(same)
+    assert "1 of 7 answers depend on the recipe" in html
+    words = {row["claim"]: row for row in read_table(tables / "claims.csv")}
+    coarse = words.pop(_ABLATION[0])
+    assert coarse["the paper's recipe"] == claims.REFUTED
+    assert coarse["today's recipe"] == claims.UNDECIDED
+    assert (
+        "recipes differ: not confirmed with the paper&#39;s recipe, within the noise "
+        "of seeds with today&#39;s recipe" in html
     )
-    assert {a["claim"] for a in answers if float(a["gain"]) == 0} == {
-        "The fine stage helps: full beats coarse only",
-        "The reverse terms help",
-        "A fine stage of 5 layers is worse than of 4",
-    }
+    for row in words.values():
+        assert row["the paper's recipe"] == row["today's recipe"]
+
+
+_ABLATION = [
+    "The first part of the enhancement module alone, without denoising, is worse",
+    "The two-way constraint helps",
+    "A fine stage of 5 layers is worse than of 4",
+]
+
+
+def read_table(path):
+    return list(csv.DictReader(path.read_text().splitlines()[1:]))
 
 
 @pytest.mark.slow
@@ -396,6 +455,9 @@ def test_everything_is_trained_and_shown(tmp_path):
     c.images, c.side_px, c.steps, c.seeds = 1, 64, 0.02, (0, 1)
     c.data.crop_px, c.data.batch_size = 48, 2
     html = command.reproduce("dual", c, tmp_path, {}).read_text()
-    assert "Figure 6: measures against training steps" in html
-    rows = (tmp_path / "tables/figure-6.csv").read_text().splitlines()[2:]
-    assert len(rows) == 4 * 2 * 5  # variants, seeds, evaluations
+    for recipe, words in recipes.DUAL_RECIPES.items():
+        title = f"Figure 6: measures against training steps, {words}"
+        assert title.replace("'", "&#39;") in html
+        rows = read_table(tmp_path / f"tables/figure-6-{recipe}.csv")
+        # Seeds and evaluations of three variants and of the one without denoising.
+        assert len(rows) == 2 * (3 * 5 + 3)

@@ -1,5 +1,6 @@
 """What a config can ask for: other networks, early stopping, augmentation."""
 
+import itertools
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from lowlight_jax.data.sources import Options
 from lowlight_jax.models import make_model
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.ops.degrade import ColourVariation, Exposure, vary_colour
+from lowlight_jax.runtime import parallel
 from lowlight_jax.tasks.brightening import BRIGHTENING, _pairs, _thumbnails
 from lowlight_jax.tasks.task import Settings
 from lowlight_jax.training.data import load_data
@@ -72,6 +74,29 @@ def test_it_trains_off_the_main_thread(tmp_path):
     with ThreadPoolExecutor(1) as other:
         _, state, _ = other.submit(train, config, tmp_path).result()
     assert int(state.step) == 2
+
+
+def test_no_phase_shares_its_crops_with_another_seeds(monkeypatch, tmp_path):
+    """What `train` asks `make_batches` for; the steps themselves are left out."""
+    seeds = []
+
+    def record(examples, *, seed, **kwargs):
+        seeds.append(seed)
+        return itertools.repeat({"high": np.zeros((8, 24, 24, 3), np.uint8)})
+
+    def compile_nothing(step, backend):
+        return lambda state, batch: (state.replace(step=state.step + 1), {"loss": 0.0})
+
+    monkeypatch.setattr("lowlight_jax.training.loop.make_batches", record)
+    monkeypatch.setattr(parallel, "compile_step", compile_nothing)
+    for seed in (0, 1):
+        config = small_config(seed=seed)
+        config.model = model_config("dual")
+        config.model.fine_layers, config.model.denoises = 0, False  # the smallest
+        config.phases.supervised.steps = 0
+        config.phases.enhance.steps = config.phases.denoise.steps = 1
+        train(config, tmp_path / str(seed))
+    assert len(set(seeds)) == len(seeds) == 4
 
 
 def test_a_plain_cnn_trains_and_brightens(tmp_path, capsys):

@@ -7,6 +7,7 @@ are in `lowlight_jax.ops.colour`.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -159,13 +160,13 @@ def ciede2000_of_lab(first: Lab, second: Lab) -> Difference:
     mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
     t = (  # (15)
         1
-        - 0.17 * jnp.cos(mean_h - np.deg2rad(30))
+        - 0.17 * jnp.cos(mean_h - math.radians(30))
         + 0.24 * jnp.cos(2 * mean_h)
-        + 0.32 * jnp.cos(3 * mean_h + np.deg2rad(6))
-        - 0.20 * jnp.cos(4 * mean_h - np.deg2rad(63))
+        + 0.32 * jnp.cos(3 * mean_h + math.radians(6))
+        - 0.20 * jnp.cos(4 * mean_h - math.radians(63))
     )
     degrees = jnp.rad2deg(mean_h)
-    d_theta = np.deg2rad(30) * jnp.exp(-(((degrees - 275) / 25) ** 2))
+    d_theta = math.radians(30) * jnp.exp(-(((degrees - 275) / 25) ** 2))
     s_l = 1 + 0.015 * (mean_l - 50) ** 2 / jnp.sqrt(20 + (mean_l - 50) ** 2)
     s_c = 1 + 0.045 * mean_c
     s_h = 1 + 0.015 * mean_c * t

@@ -6,6 +6,7 @@ optimizer (Adam) and 100 epochs, but no layers: depth and width are chosen.
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv
 from lowlight_jax.tasks.brightening import BRIGHTENING
@@ -24,7 +25,7 @@ class CNN(Network):
 
     width: int = 32
     layers: int = 7
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task = BRIGHTENING
     phases = ("supervised",)

@@ -8,6 +8,7 @@ Height and width must be multiples of `STRIDE`.
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
@@ -30,7 +31,7 @@ class IlluminationStage(nn.Module):
 
     layers: int = 5
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -58,7 +59,7 @@ class Enhancement(nn.Module):
 
     fine_layers: int = 4
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images) -> Enhanced:
@@ -82,7 +83,7 @@ class Enhancement(nn.Module):
 class NoiseStage(nn.Module):
     """One pass of the denoising module: image in, its additive noise out; Table 1."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images) -> Images:
@@ -111,7 +112,7 @@ class Denoising(nn.Module):
     """
 
     share_stages: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images) -> Denoised:
@@ -139,7 +140,7 @@ class DualNetwork(Network):
     max_gain: float = 32.0
     share_stages: bool = True
     denoises: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")

@@ -11,10 +11,12 @@ Source: ours, except for these ideas; all sizes are chosen.
 Height and width must be multiples of `STRIDE`.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
@@ -47,7 +49,7 @@ class ToneCurve(nn.Module):
     """
 
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Images:
@@ -85,7 +87,7 @@ class LocalCorrection(nn.Module):
     Light varies slowly: means of 4 by 4 pixels are all that it sees.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, coarse_pred: Images, coarse_log_gain: Images) -> Images:
@@ -108,11 +110,11 @@ class GlobalEnhancement(nn.Module):
 
     max_gain: float = 32.0
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
-        log_most = np.log(self.max_gain)
+        log_most = math.log(self.max_gain)
 
         def bounded(log_gain):
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
@@ -139,7 +141,7 @@ class GlobalDenoising(nn.Module):
     fine noise. The illumination tells how far the noise has been amplified.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images, illumination: Images) -> Denoised:
@@ -198,7 +200,7 @@ class DualGlobalNetwork(Network):
     uses_thumbnail: bool = True
     uses_maxima: bool = False
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")

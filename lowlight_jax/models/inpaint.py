@@ -10,11 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.tasks.inpainting import INPAINTING
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Images
+from lowlight_jax.types import Images, Mask
 
 _WIDER = (1, 2, 4, 6, 8)  # at full resolution, half, quarter, eighth, sixteenth
 
@@ -32,7 +33,7 @@ class Repaired:
     filled: Images
 
 
-def fill_smoothly(image: Images, holes: Images, levels: int) -> Images:
+def fill_smoothly(image: Images, holes: Mask, levels: int) -> Images:
     """Fills holes with averages of what surrounds them, over 2 ** levels pixels.
 
     Args:
@@ -72,13 +73,13 @@ class InpaintNetwork(Network):
 
     width: int = 16
     fill_levels: int = 5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task = INPAINTING
     phases = ("repair",)
 
     @nn.compact
-    def __call__(self, image: Images, holes: Images) -> Repaired:
+    def __call__(self, image: Images, holes: Mask) -> Repaired:
         """`[b, h, w, 3]` in [0, 1] and `[b, h, w, 1]`, 1 in holes, to `Repaired`.
 
         h and w are multiples of `stride`; what the image holds in its holes is ignored.

@@ -26,16 +26,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lowlight_jax.types import Images
 
+Output = Float[Array, "b _ _ _"]  # of another size than the input
 _FEW = 4  # channels that leave most of a SIMD register of a matrix product empty
 _MANY = 32  # channels that fill the registers
 _SIDE_BY_SIDE = 4  # output pixels that `_side_by_side` computes together
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv2d(x: Images, kernel: jax.Array, stride: int = 1) -> Images:
+def conv2d(x: Images, kernel: jax.Array, stride: int = 1) -> Output:
     """Convolution of `x` with `kernel` `[k, k, c_in, c_out]`, zero-padded by k // 2.
 
     Raises:
@@ -45,7 +48,7 @@ def conv2d(x: Images, kernel: jax.Array, stride: int = 1) -> Images:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
+def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Output:
     """Adjoint of `conv2d`: `[b, h, w, c_in]` to `[b, stride * h, stride * w, c_out]`.
 
     `kernel` is `[k, k, c_out, c_in]`: the kernel of the convolution whose adjoint this
@@ -67,7 +70,7 @@ def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
     return lax.platform_dependent(x, kernel, cpu=doubled, default=general)
 
 
-def kernel_gradient(x: Images, y: Images, kernel_px: int, stride: int = 1) -> jax.Array:
+def kernel_gradient(x: Images, y: Output, kernel_px: int, stride: int = 1) -> jax.Array:
     """Adjoint of `conv2d` in its kernel: `[k, k, c_in, c_out]`; `y` like its output."""
     c_in, c_out = x.shape[-1], y.shape[-1]
     if kernel_px == stride == 1:
@@ -128,7 +131,7 @@ def _few_inputs(x, kernel):
     _, h, w, _ = x.shape
     x = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
     return sum(
-        x[:, i : i + h, j : j + w, c : c + 1] * kernel[i, j, c]
+        x[:, i : i + h, j : j + w, c : c + 1] * kernel[None, None, None, i, j, c]
         for i in range(k)
         for j in range(k)
         for c in range(c_in)
@@ -231,17 +234,17 @@ class Conv(nn.Module):
     features: int
     kernel_px: int = 3
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", self.bias_init, (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        return conv2d(x, kernel, self.stride) + bias
+        return conv2d(x, kernel, self.stride) + bias[None, None, None]
 
 
 class ConvTransposed(nn.Module):
@@ -250,20 +253,22 @@ class ConvTransposed(nn.Module):
     features: int
     kernel_px: int = 3
     stride: int = 2
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: nn.initializers.Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         shape = (self.kernel_px, self.kernel_px, self.features, x.shape[-1])
         # Only 1 / stride**2 of the kernel's taps meet a sample of x at each output.
         he_normal = nn.initializers.variance_scaling(
             2.0 * self.stride**2, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
         )
-        kernel = self.param("kernel", self.kernel_init or he_normal, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel_init = self.kernel_init or he_normal
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        return conv2d_transposed(x, kernel, self.stride) + bias
+        return conv2d_transposed(x, kernel, self.stride) + bias[None, None, None]
 
 
 def receptive_radius(layers: Sequence[tuple[int, int, bool]]) -> int:

@@ -24,6 +24,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed
 from lowlight_jax.tasks.brightening import BRIGHTENING
@@ -51,7 +52,7 @@ class Fusion(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, branches: Sequence[Images]) -> Images:
@@ -75,7 +76,7 @@ class DualAttention(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -103,7 +104,7 @@ class Down(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -129,7 +130,7 @@ class Up(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -156,7 +157,7 @@ class MultiScaleBlock(nn.Module):
     from a scale to the next below is one module; the last fusion is that of scale 1.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -188,7 +189,7 @@ class KerasMultiScaleBlock(nn.Module):
     Every scale starts from features that have not been attended to.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -222,7 +223,7 @@ class Group(nn.Module):
 
     blocks: int = 2
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -254,7 +255,7 @@ class MIRNet(Network):
     blocks: int = 2
     channels: int = 64
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task = BRIGHTENING
     phases = ("supervised",)

@@ -51,7 +51,8 @@ class Comparison:
     @property
     def answer(self) -> str:
         """By the sign alone where the noise is not known."""
-        if math.isnan(self.gain) or abs(self.gain) <= self.noise:  # not of a NaN noise
+        within = abs(self.gain) <= self.noise  # never of a NaN noise
+        if math.isnan(self.gain) or self.gain == 0 or within:
             return UNDECIDED
         return CONFIRMED if self.gain > 0 else REFUTED
 

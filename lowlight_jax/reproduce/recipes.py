@@ -143,7 +143,10 @@ def _plain_optimizer(c: ConfigDict) -> None:
 
 
 def _mirnet() -> ConfigDict:
-    """MIRNet's shape and loss, narrow and shallow enough for a CPU."""
+    """MIRNet's shape and loss, narrow and shallow enough for a CPU.
+
+    Chosen, like all of it: the schedule and the averaging are `base_config`'s.
+    """
     c = _adam("mirnet", "supervised", steps=800, learning_rate=1e-3)
     c.data.crop_px, c.data.batch_size = 64, 4
     c.model.groups, c.model.blocks, c.model.channels = 1, 1, 16

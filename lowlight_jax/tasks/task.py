@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
@@ -121,7 +122,7 @@ class Network(nn.Module):
       dtype: of the convolutions; parameters are float32.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     task: ClassVar[Task]
     phases: ClassVar[tuple[str, ...]]
