@@ -119,13 +119,13 @@ def evaluate(args: argparse.Namespace) -> int:
     from lowlight_jax.inference.methods import load_method
 
     method = load_method(args.model, args.param) if args.model else None
-    measures = scoring.resolve_measures(filter(None, args.metrics.split(",")))
+    metrics = scoring.resolve_metrics(filter(None, args.metrics.split(",")))
     problems: list[str] = []
     if args.data:
         tables = score_data(
             method,
             args.data,
-            measures,
+            metrics,
             split=args.split,
             stops=args.stops,
             validation_every=args.validation_every,
@@ -135,7 +135,7 @@ def evaluate(args: argparse.Namespace) -> int:
         roles = ("pred", "target", "low")
         tables, problems = score_folders(
             {role: folder for role in roles if (folder := getattr(args, role))},
-            measures,
+            metrics,
             method=method,
             title=str(args.pred or args.model),
             gt_mean=args.gt_mean,

@@ -11,7 +11,7 @@ from lowlight_jax import baselines, metrics, models
 from lowlight_jax.data import sources
 from lowlight_jax.enhance.__main__ import main as enhance
 from lowlight_jax.evaluate import main as evaluate
-from lowlight_jax.evaluation.scoring import Item, resolve_measures, score_items
+from lowlight_jax.evaluation.scoring import Item, resolve_metrics, score_items
 from lowlight_jax.images.files import Photo, read_photo, write_photo
 from lowlight_jax.inference.runner import Runner
 from lowlight_jax.tasks.task import Settings
@@ -81,7 +81,7 @@ def test_a_task_of_its_own_trains_evaluates_and_runs(example, capsys):
 
 
 def test_a_metric_is_known_and_shown(example, capsys):
-    assert resolve_measures(["clipped_share"]) == ["clipped_share"]
+    assert resolve_metrics(["clipped_share"]) == ["clipped_share"]
     white = Item("white", np.full((8, 8, 3), 255, np.uint8))
     assert score_items([white], ["clipped_share"]).mean("clipped_share") == 1
     words = ["--model", "gain", "--param", "factor=9", "--low", "bright"]

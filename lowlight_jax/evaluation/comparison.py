@@ -35,7 +35,7 @@ def score_methods(
     methods: Mapping[str, PairMethod],
     pairs: Sequence[Pair],
     *,
-    measures: Sequence[str],
+    metrics: Sequence[str],
     quiet: bool = False,
 ) -> dict[str, Scores]:
     """Scores of every method on every pair.
@@ -43,7 +43,7 @@ def score_methods(
     Args:
       methods: by name; each returns uint8 `[h, w, 3]`.
       pairs: what they are tried on.
-      measures: see `scoring.score_items`.
+      metrics: see `scoring.score_items`.
       quiet: without progress bar.
     """
 
@@ -52,7 +52,7 @@ def score_methods(
             yield Item(pair.name, method(pair), pair.high, pair.low, pair.mask)
 
     return {
-        name: scoring.score_items(items(method, name), measures)
+        name: scoring.score_items(items(method, name), metrics)
         for name, method in methods.items()
     }
 

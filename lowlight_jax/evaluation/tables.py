@@ -22,7 +22,7 @@ Tables = dict[str, dict[str, Scores]]
 def score_data(
     method: Method,
     data: str,
-    measures: Sequence[str] = (),
+    metrics: Sequence[str] = (),
     *,
     split: str = "validation",
     stops: Sequence[float] = (),
@@ -34,7 +34,7 @@ def score_data(
     Args:
       method: of `load_method`.
       data: folder of pairs, folder of photographs, or "tfds:NAME".
-      measures: full names of metrics; none: those of the task.
+      metrics: full names of metrics; none: those of the task.
       split: "train", "validation", "test" or "all".
       stops: `data` holds normal photographs, which are under-exposed by each of these.
       validation_every, test_every: see `split_by_group`.
@@ -42,15 +42,13 @@ def score_data(
       ValueError: the data are not what they should be, or a metric needs what they do
         not have.
     """
-    measures = measures or method.task.metrics
-    check_needs(
-        measures, {"target", "low"} | ({"mask"} if method.needs_mask else set())
-    )
+    metrics = metrics or method.task.metrics
+    check_needs(metrics, {"target", "low"} | ({"mask"} if method.needs_mask else set()))
     options = Options(validation_every=validation_every, test_every=test_every)
     methods = comparison.all_methods(method)
     return {
         f"{title}: {len(pairs)} pairs": comparison.score_methods(
-            methods, pairs, measures=measures
+            methods, pairs, metrics=metrics
         )
         for title, pairs in _load_pairs(
             data, method.task, split, stops, options
@@ -85,7 +83,7 @@ def _load_pairs(
 
 def score_folders(
     folders: Mapping[str, Path],
-    measures: Sequence[str] = (),
+    metrics: Sequence[str] = (),
     *,
     method: Method | None = None,
     title: str = "",
@@ -95,7 +93,7 @@ def score_folders(
 
     Args:
       folders: "pred" unless there is a method, "low" if there is one, and "target".
-      measures: full names of metrics; none: all that the folders allow.
+      metrics: full names of metrics; none: all that the folders allow.
       method: makes the results of the files in "low".
       title: of the one row.
       gt_mean: see `score_items`.
@@ -109,23 +107,23 @@ def score_folders(
             f"{method.name} repairs holes; expected --data DIR with photographs that "
             "get some"
         )
-    if not measures:
-        measures = [*scoring.WITHOUT_TARGET, *(["loe"] if "low" in folders else [])]
+    if not metrics:
+        metrics = [*scoring.WITHOUT_TARGET, *(["loe"] if "low" in folders else [])]
         if "target" in folders:
-            measures = [*scoring.WITH_TARGET, *measures]
-    check_needs(measures, folders)
+            metrics = [*scoring.WITH_TARGET, *metrics]
+    check_needs(metrics, folders)
     files, problems = pair_files(folders)
     items = read_items(track(files, "Scoring", transient=True), method, problems)
-    scores = scoring.score_items(items, measures, gt_mean=gt_mean)
+    scores = scoring.score_items(items, metrics, gt_mean=gt_mean)
     return {f"{len(scores.names)} images": {title: scores}}, problems
 
 
-def check_needs(measures: Sequence[str], given: Collection[str]) -> None:
+def check_needs(metrics: Sequence[str], given: Collection[str]) -> None:
     """Raises a ValueError for metrics that compare with what is not given."""
     lacking = [
-        f"{measure} needs --{role} DIR" if role != "mask" else f"{measure} needs masks"
-        for measure in measures
-        for role in METRICS[measure].needs
+        f"{metric} needs --{role} DIR" if role != "mask" else f"{metric} needs masks"
+        for metric in metrics
+        for role in METRICS[metric].needs
         if role not in given
     ]
     if lacking:

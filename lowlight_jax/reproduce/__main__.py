@@ -51,13 +51,14 @@ def define_flags(words: list[str]) -> None:
         "cores: to see that all of it runs. Its figures mean nothing.",
     )
     flags.DEFINE_multi_string(
-        "weights",
+        "model",
         [],
-        "NAME=WEIGHTS: weights that ship, a workdir or a .safetensors file, taken in "
-        "the place of a training; NAME is RECIPE-VARIANT, paper or baseline and full, "
+        "NAME=MODEL: what --model of the other commands takes, in the place of a "
+        "training; NAME is RECIPE-VARIANT, paper or baseline and full, "
         "no_two_way, fine5 or coarse_only, or of --paper cnn: cnn, mirnet or inpaint. "
         "May be repeated.",
     )
+    flags.DEFINE_alias("weights", "model")
     flags.mark_flags_as_required(["paper", "output"])
 
 
@@ -69,10 +70,10 @@ def define_config(words: list[str]) -> None:
 
 
 def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Weights by the name of the training in whose place they are given.
+    """Models by the name of the training in whose place they are given.
 
     Raises:
-      ConfigError: not of the form NAME=WEIGHTS, or no such training.
+      ConfigError: not of the form NAME=MODEL, or no such training.
     """
     from lowlight_jax.config import ConfigError
 
@@ -81,7 +82,7 @@ def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
         name, equals, source = text.partition("=")
         if not equals or name not in names:
             raise ConfigError(
-                f"--weights={text}: expected NAME=WEIGHTS, NAME one of "
+                f"--model={text}: expected NAME=MODEL, NAME one of "
                 f"{', '.join(names)}"
             )
         given[name] = source
@@ -168,8 +169,8 @@ def reproduce(
     pairs = load_training_data(first, make_model(**first.model))[1]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
-    measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
-    parts = [t.part(measures) for t in trainings if t.workdir]
+    metrics = dual_paper.CURVE_METRICS if paper == "dual" else ()
+    parts = [t.part(metrics) for t in trainings if t.workdir]
     if paper == "dual":
         title = dual_paper.TITLE
         study = dual_paper.make_study(trainings, held_out, output)
@@ -203,21 +204,26 @@ def reproduce(
 
 
 def check_given(paper: str, given: dict[str, str]) -> None:
-    """Loads weights that are given, so that what does not fit is told at once.
+    """Loads the models that are given, so that what does not fit is told at once.
 
     Raises:
-      WeightsError: there are none, or they are of a network that does other things.
+      ValueError: there is none of this name, or it is for another task.
     """
-    from lowlight_jax import weights
+    from lowlight_jax.inference.methods import load_method
+    from lowlight_jax.models import MODELS
 
     for name, source in given.items():
-        network, _ = weights.load_any(source)
-        needed = {"dual": "denoise"}.get(paper) or {"inpaint": "repair"}.get(name)
-        if (needed or "supervised") not in network.phases:
-            raise weights.WeightsError(
-                f"--weights={name}={source}: this network has the phases "
-                f"{', '.join(network.phases)}; expected one with "
-                f"{needed or 'supervised'!r}"
+        method = load_method(source)
+        task = MODELS[name if paper == "cnn" else "dual"].task
+        if method.task is not task:
+            raise ValueError(
+                f"--model={name}={source} is for {method.task.name}; expected one for "
+                f"{task.name}"
+            )
+        if paper == "dual" and "denoise" not in method.controls:
+            raise ValueError(
+                f"--model={name}={source} has no denoising module; expected a network "
+                "with one"
             )
 
 
@@ -301,7 +307,7 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
     if flags.FLAGS.quick:
         recipes.make_quick(command)
     names = list(recipes.trainings(flags.FLAGS.paper, command))
-    given = parse_given(flags.FLAGS.weights, names)
+    given = parse_given(flags.FLAGS.model, names)
     page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
     print(f"written: {page}")
     return 0

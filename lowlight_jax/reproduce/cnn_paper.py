@@ -23,11 +23,11 @@ from lowlight_jax.runtime.whole_file import write_whole
 from lowlight_jax.tasks.task import PairMethod
 
 TITLE = "Image enhancement using CNNs: the paper's experiments"
-MEASURES = (
+SHOWN_METRICS = (
     *("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "delta_e76", "ciede2000", "delta_e_itp"),
     *("niqe", "brisque", "noise_level"),
 )
-REPAIR_MEASURES = ("psnr_holes", "psnr_rgb", "ssim_rgb", "ciede2000")
+REPAIR_METRICS = ("psnr_holes", "psnr_rgb", "ssim_rgb", "ciede2000")
 QUALITIES = tuple(range(95, 0, -5))  # of table I
 
 _CNN, _MIRNET, _REPAIR = "plain CNN", "MIRNet-shaped", "repair network"
@@ -62,7 +62,7 @@ def make_study(
         if t.name != "inpaint"
     ]
     runs.append(Run("truth", lambda: comparison.truth))
-    return Study(output, pairs, MEASURES, runs)
+    return Study(output, pairs, SHOWN_METRICS, runs)
 
 
 def make_repair_study(
@@ -79,7 +79,7 @@ def make_repair_study(
         if t.name == "inpaint"
     ]
     runs.append(Run("truth", lambda: comparison.truth))
-    return Study(output, pairs, REPAIR_MEASURES, runs)
+    return Study(output, pairs, REPAIR_METRICS, runs)
 
 
 def _fill(method, pair: Pair):
@@ -118,7 +118,7 @@ def sections(study: Study, repairs: Study) -> list[Section]:
         claims.section(
             _REPAIR_CLAIMS,
             ("psnr_holes", "ssim_rgb"),
-            {m: repairs.means(m) for m in REPAIR_MEASURES},
+            {m: repairs.means(m) for m in REPAIR_METRICS},
             repairs.trained,
             name="repair-claims",
             title="The paper's claims on damage",
@@ -137,7 +137,7 @@ def _study_sections(
             title,
             study.about,
             table,
-            figure=figures.bars(compared, study.measures[:8], ours=ours),
+            figure=figures.bars(compared, study.metrics[:8], ours=ours),
         ),
         page.pictures_section(
             f"{name}-pictures", f"{title}: before and after", study, shown

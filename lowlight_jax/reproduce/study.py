@@ -51,13 +51,13 @@ class Study:
     Attributes:
       output: folder; results go to `images/`, scores to `scores/`.
       pairs: the images, and what they should become.
-      measures: of the scores; full names.
+      metrics: of the scores; full names.
       runs: in the order of tables.
     """
 
     output: Path
     pairs: Sequence[Pair]
-    measures: Sequence[str]
+    metrics: Sequence[str]
     runs: Sequence[Run]
 
     def parts(self) -> list[Part]:
@@ -100,10 +100,10 @@ class Study:
             if run.method == method
         ]
 
-    def means(self, measure: str) -> dict[str, list[float]]:
+    def means(self, metric: str) -> dict[str, list[float]]:
         """By method, the mean over images for each seed."""
         return {
-            method: [scores.mean(measure) for scores in self.scores(method)]
+            method: [scores.mean(metric) for scores in self.scores(method)]
             for method in self.methods
         }
 
@@ -138,7 +138,7 @@ class Study:
             )
             for i, pair in enumerate(self.pairs)
         )
-        scores = dataclasses.asdict(scoring.score_items(items, self.measures))
+        scores = dataclasses.asdict(scoring.score_items(items, self.metrics))
         write_whole(self._scores_file(run), json.dumps(scores, indent=1).encode())
 
     def _scores_file(self, run: Run) -> Path:

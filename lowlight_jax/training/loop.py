@@ -130,7 +130,7 @@ def train(
     workdir: str | Path,
     *,
     on_scores: Reporter | None = None,
-    measures: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> tuple[Network, TrainState, Sequence[Pair]]:
     """Runs every phase from wherever the workdir stands.
 
@@ -143,7 +143,7 @@ def train(
       workdir: made where it does not exist; a run that was cut off there goes on.
       on_scores: told the step and the validation scores whenever there are some; what
         it raises ends the run.
-      measures: of the validation scores; empty: `Task.metrics`.
+      metrics: of the validation scores; empty: `Task.metrics`.
     Returns:
       The network, its state at the end, and the pairs held out of training.
     Raises:
@@ -193,7 +193,7 @@ def train(
             progress=progress,
             signals=signals,
             on_scores=on_scores,
-            measures=measures or network.task.metrics,
+            metrics=metrics or network.task.metrics,
         )
         for phase in phases:
             if int(state.step) < phase.stop:
@@ -218,7 +218,7 @@ class _Run:
     progress: telemetry.ProgressLine
     signals: preemption.StopSignal
     on_scores: Reporter | None
-    measures: Sequence[str]
+    metrics: Sequence[str]
 
     def train_phase(self, phase: Phase, state: TrainState) -> TrainState:
         """Runs a phase from `state`, in NumPy arrays, to its end; returns the like."""
@@ -317,7 +317,7 @@ class _Run:
         return step % every == 0 or (is_last and self.config.early_stopping_patience)
 
     def _evaluate(self, phase: Phase, step: int, params) -> dict[str, float]:
-        scores = _validation_scores(self.network, params, self.pairs, self.measures)
+        scores = _validation_scores(self.network, params, self.pairs, self.metrics)
         self.rows.write(phase.name, step, scores)
         self.progress.note(phase.name, step, scores)
         if self.on_scores:
@@ -430,30 +430,30 @@ def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
 def _score(
     methods: Mapping[str, PairMethod],
     pairs: Sequence[Pair],
-    measures: Sequence[str],
+    metrics: Sequence[str],
     *,
     quiet: bool,
 ) -> dict[str, Scores]:
     """Scores of all pairs, of which each process takes its share."""
     own = comparison.score_methods(
-        methods, parallel.own_part(pairs), measures=measures, quiet=quiet
+        methods, parallel.own_part(pairs), metrics=metrics, quiet=quiet
     )
     parts = parallel.gather({k: dataclasses.asdict(v) for k, v in own.items()})
     return {name: interleave([Scores(**part[name]) for part in parts]) for name in own}
 
 
 def _validation_scores(
-    network, params, pairs: Sequence[Pair], measures: Sequence[str]
+    network, params, pairs: Sequence[Pair], metrics: Sequence[str]
 ) -> dict[str, float]:
     """Means of the network's scores; those of a part of it end in its name."""
     runner = Runner(network, jax.device_get(params))
     *parts, whole = comparison.steps_of(runner).items()
-    scores = _score(dict([whole]), pairs, measures, quiet=True)
-    means = {measure: scores[whole[0]].mean(measure) for measure in measures}
+    scores = _score(dict([whole]), pairs, metrics, quiet=True)
+    means = {metric: scores[whole[0]].mean(metric) for metric in metrics}
     shown = ("psnr_rgb", "ssim_rgb")  # of the enhancement module alone
     for part, of_part in _score(dict(parts), pairs, shown, quiet=True).items():
-        for measure in shown:
-            means[f"{measure}_{part.replace(' ', '_')}"] = of_part.mean(measure)
+        for metric in shown:
+            means[f"{metric}_{part.replace(' ', '_')}"] = of_part.mean(metric)
     return means
 
 
