@@ -42,7 +42,10 @@ def model_config(name: str) -> ConfigDict:
 
 
 def base_config() -> ConfigDict:
-    """Paper A's training on the embedded photographs, a few minutes on 2 CPU cores."""
+    """Defaults: the dual network on the embedded photographs, minutes on 2 CPU cores.
+
+    Paper A to the letter is configs/dual_paper.py.
+    """
     c = ConfigDict()
     c.seed = (
         0  # [0, 2**32), of parameters, data order, augmentation and synthetic noise

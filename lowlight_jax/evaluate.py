@@ -5,7 +5,7 @@
     python -m lowlight_jax.evaluate --model dual --data DIR
     python -m lowlight_jax.evaluate --model dual --data PHOTOS --stops 0,1,2,3,4,5
 
-The third takes a folder of pairs as training does, by default the scenes that training
+The third takes a folder of pairs as training does, by default the groups that training
 keeps for validation, and compares the network with classical methods; the last one does
 so on normal photographs, which it under-exposes.
 Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.

@@ -1,6 +1,6 @@
 """Decoded pairs as a tensorflow-datasets builder: array_record files, no TensorFlow.
 
-The only file that imports tensorflow-datasets.
+The only file that writes records of tensorflow-datasets.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Photographs from and to files, with everything a photographer expects to keep.
 
 Read: PNG, JPEG, BMP, WebP, TIFF (and GIF, when named), 8 or 16 bits per channel, one
-channel (grayscale) or three (RGB), with or without alpha; of animations and documents
-of many pages the first picture. Pixels come out upright: EXIF orientation is applied,
+channel (grayscale) or three (RGB), with or without alpha. Of animations and multi-page
+files, the first picture is read. Pixels come out upright: EXIF orientation is applied,
 and the tag is reset. Palettes and CMYK become RGB, bilevel becomes grayscale.
 Write: by suffix, to a temporary name beside the target that is then renamed, so that a
 file is there whole or not at all. What each format keeps:

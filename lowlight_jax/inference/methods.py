@@ -1,9 +1,8 @@
 """What `--model` can be, in every command: networks and classical methods, by name.
 
-`load_method` gives either of them with one interface, that of `runner.Runner`: called
-with an image, and told by `task`, `needs_mask` and `controls` what it can do.
-Everything said of them comes from where they are: the weights' cards, and the methods'
-signatures and docstrings.
+`load_method` returns either with the interface of `runner.Runner`: `task`, `needs_mask`
+and `controls` say what it can do. Descriptions come from the weights' cards and from
+the methods' signatures and docstrings.
 """
 
 import dataclasses

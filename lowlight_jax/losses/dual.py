@@ -1,7 +1,7 @@
 """Total losses of the dual network's two modules, and of both together.
 
-Contract: float32 `[b, h, w, 3]` images in; a scalar, the mean over the batch, and every
-term before weighting out, by name, for the log.
+Contract: takes float32 `[b, h, w, 3]` images; returns a scalar, the mean over the
+batch, and, for the log, each unweighted term by name.
 Source: paper A, formulas 5-14.
 """
 

@@ -40,12 +40,12 @@ class ToneCurve(nn.Module):
     """The coarse stage: log gain as a curve of a pixel's value, one for each channel.
 
     The curve is piecewise linear in log(value), relative to the thumbnail's mean of it.
-    A hidden layer of 64 turns the quantiles of the thumbnail's channels into heights;
-    all heights 0 bring its mean to exp(-1). Statistics, because a convolution
-    over the thumbnail learns LOL's few hundred scenes by heart: on scenes it has
-    not seen it was 1.5 dB worse. They are of the means of 32 by 32 tiles and, with
-    `uses_maxima`, of their maxima too: how far the lights are below white tells how far
-    the picture was exposed below its scene, and lights are small.
+    A hidden layer of 64 maps quantiles of the thumbnail's channels to the heights of
+    the curves; with all heights 0 the thumbnail's mean becomes exp(-1). It sees
+    statistics because a convolution over the thumbnail overfits LOL's few hundred
+    scenes: it was 1.5 dB worse on unseen ones. The statistics are of the means of 32x32
+    tiles and, with `uses_maxima`, of their maxima: how far highlights lie below white
+    shows how under-exposed the picture is.
     """
 
     uses_maxima: bool = False
@@ -134,10 +134,10 @@ class GlobalEnhancement(nn.Module):
 class GlobalDenoising(nn.Module):
     """Subtracts learnt noise twice, coarse to fine, in one pass down and up.
 
-    The image is split into bands of detail (`_bands`). How much of a band is noise is
-    learnt for each pixel, and a rest beside; the bands alone, half of each, already
-    denoise. Convolutions run at a half, a quarter and an eighth of the size. The
-    quarter gives the coarse noise (blotches), the half, shown what that leaves, the
+    The image is split into bands of detail (`_bands`). For each pixel the network
+    learns how much of each band is noise, and a residual; removing half of every band
+    already denoises. Convolutions run at a half, a quarter and an eighth of the size.
+    The quarter gives the coarse noise (blotches), the half, shown what that leaves, the
     fine noise. The illumination tells how far the noise has been amplified.
     """
 

@@ -1,9 +1,8 @@
 """Synthetic degradation of clean photographs: exposure, light, colour, noise, 8 bits.
 
 Contract: `[b, h, w, 3]` float32 sRGB in [0, 1] in and out, `b` keys first: an image's
-draw is its own, whatever batch or device it is in. Source: SYSTEM section 5 (paper A,
-2.3 and 3.1, names the synthetic set without saying how it was made); every number here
-is chosen.
+draw is its own, whatever batch or device it is in. Paper A, 2.3 and 3.1, names the
+synthetic set without saying how it was made; every number here is chosen.
 """
 
 from functools import partial
@@ -35,10 +34,10 @@ class Exposure:
       shot_noise_u8: the same of photon noise at full scale; it grows with the square
         root of the light.
       noise_halvings: both noises are halved up to so many times.
-      mixed_light: a second source of light makes red and blue differ by up to this,
-        1 +- it, here and there as a smooth field says.
-      tone_contrast: the camera's tone curve takes the odds of sRGB values, v / (1 - v),
-        to the power of 1 to 1 + this. 0.4 comes within 5 / 255 of the mean of 201
+      mixed_light: a second light source shifts red against blue by a factor of up to
+        1 +- this, varying smoothly over the image.
+      tone_contrast: the camera's tone curve raises the odds v / (1 - v) of sRGB values
+        to a power from 1 to 1 + this. 0.4 comes within 5 / 255 of the mean of 201
         cameras (formula 9 of Ying, Li, Gao 2017, "BIMEF"), none within 20 / 255.
       highlight_stops: parts near white had up to so many stops more light than white:
         the photograph lost it, a darker one keeps it.

@@ -82,8 +82,7 @@ def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
         name, equals, source = text.partition("=")
         if not equals or name not in names:
             raise ConfigError(
-                f"--model={text}: expected NAME=MODEL, NAME one of "
-                f"{', '.join(names)}"
+                f"--model={text}: expected NAME=MODEL, NAME one of {', '.join(names)}"
             )
         given[name] = source
     return given

@@ -1,6 +1,6 @@
 """Paper B: "Image Enhancement using Convolution Neural Networks".
 
-Section 4: tasks 1 to 3, and table I with its curve. SYSTEM section 8.
+Section 4: tasks 1 to 3, and table I with its curve.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Paper A: "Accelerated Dual Network Model for Low-Exposure Image Enhancement".
 
 Section 3 and 4: figures 4, 5 and 6, the noise that brightening amplifies, and each
-claim with its measured answer, by the paper's recipe and by today's. SYSTEM section 7.
+claim with its measured answer, by the paper's recipe and by today's.
 """
 
 import dataclasses

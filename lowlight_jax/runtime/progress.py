@@ -17,7 +17,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextlib.contextmanager
 def listening(to: Listener | None) -> Iterator[None]:
-    """Methods called inside tell `to` how far they are; with None, who listened."""
+    """Sends the progress of methods called inside to `to`; None changes nothing."""
     if to is None:
         yield
         return

@@ -1,12 +1,17 @@
 """Brightening: dark images become normally exposed and clean.
 
-A batch holds uint8 crops: "low" and "high", or "high" alone, whose dark side is then
-synthesised here, on the device; "is_pair" where only some of "low" are dark and the
-others are to be synthesised; "low_thumbnail" and "high_thumbnail" where the network is
-to see them; and "number", the place of each crop in the batch of all devices: what is
-random about a crop depends on the step and on that alone. Losses are means over the
-batch. So neither depends on how the batch is split over devices.
-Source: paper A, algorithm 1; paper B; SYSTEM sections 5 and 8.
+A batch holds
+
+    high            uint8 crops
+    low             their dark side; without it, it is synthesised here, on the device
+    is_pair         beside low: where false, low is bright and is darkened here
+    low_thumbnail,
+    high_thumbnail  where the network sees thumbnails
+    number          the place of each crop in the batch of all devices
+
+Randomness depends only on the step and the number, and losses are means over the batch,
+so it does not matter how the batch is split over devices.
+Source: paper A, algorithm 1; paper B.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Inpainting: holes that a mask tells are filled; all other pixels stay.
+"""Inpainting: holes given by a mask are filled; all other pixels stay.
 
 A batch holds uint8 crops, "high", and "mask", 255 in the holes that were drawn with
 them. Source: paper B, task 3.

@@ -5,8 +5,9 @@ States are NumPy arrays here, the PRNG key its data, so that what any number of
 processes has saved, any other can restore. With several processes all call every
 method; the first one writes.
 
-Saving goes on in the background. A save that failed is said by the next call of `save`
-or `close`; whoever uses `Checkpoints` in a `with` statement leaves it with all saved.
+Saving goes on in the background. A save that failed is raised by the next call of
+`save` or `close`; whoever uses `Checkpoints` in a `with` statement leaves it with all
+saved.
 """
 
 import contextlib

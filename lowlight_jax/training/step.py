@@ -1,7 +1,7 @@
 """One pure training step, the same for every model, phase and parallel back end.
 
-No I/O and no config here: what is trained is said by `objective`, which only the
-parameters that it touches get a gradient from.
+No I/O and no config here: `objective` defines what is trained, and only the parameters
+that it uses get a gradient.
 """
 
 import jax
