@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from lowlight_jax.data import photographs
+from lowlight_jax.data.cached_pairs import load_pairs, load_split
 from lowlight_jax.data.pairs import (
     PairsError,
     find_pairs,
     is_lol_layout,
-    load_pairs,
-    load_split,
     split_by_group,
 )
 from lowlight_jax.data.pipeline import make_batches, stream_seed

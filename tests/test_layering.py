@@ -28,6 +28,12 @@ LAYERS = (
 ALLOWED = {("__init__", "inference"), ("__init__", "enhance")}
 
 
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {
+    ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in FILES
+}
+
+
 def imports(tree):
     """Modules that are imported, but for those that annotations alone need."""
     found = []
@@ -41,7 +47,9 @@ def imports(tree):
         elif isinstance(node, ast.ImportFrom) and node.module == "lowlight_jax":
             found += [f"lowlight_jax.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append(node.module)
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name for name in below if name in MODULES]
+            found += modules or [node.module]
         nodes += ast.iter_child_nodes(node)
     return [name for name in found if name.startswith("lowlight_jax.")]
 
@@ -53,9 +61,6 @@ def part_of(name):
     return part if known else "__init__"
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_imports_lead_down(file):
     layer = {part: i for i, row in enumerate(LAYERS) for part in row}
@@ -65,6 +70,31 @@ def test_imports_lead_down(file):
         if there == here or (here, there) in ALLOWED:
             continue
         assert layer[there] < layer[here], f"{here} imports {name}"
+
+
+def test_no_circle():
+    """Modules by name, each with what it imports; what imports nothing left falls out.
+
+    The package's own face apart: it offers functions of the modules that import it.
+    """
+    names = {
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file
+        for file in FILES
+        if file.parent != PACKAGE or file.name != "__init__.py"
+    }
+    names = {name.removesuffix(".__init__"): file for name, file in names.items()}
+    left = {
+        name: {
+            there
+            for there in imports(ast.parse(file.read_text()))
+            if there in names and there != name
+        }
+        for name, file in names.items()
+    }
+    while ready := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert not left
 
 
 def test_no_module_has_the_name_of_a_function():

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from lowlight_jax.data import photographs
-from lowlight_jax.data.pairs import Pair, PairsError, load_split
+from lowlight_jax.data.pairs import Pair, PairsError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +82,19 @@ def find_sources(options: Options) -> list[Source]:
 
 def _pairs(options: Options, argument: str) -> Source:
     """A folder of pairs."""
+    from lowlight_jax.data.cached_pairs import load_split  # imports tensorflow-datasets
+
+    folder = _given(options, "root", argument)
     load = partial(
         load_split,
-        _given(options, "root", argument),
+        folder,
         validation_every=options.validation_every,
         test_every=options.test_every,
         cache_dir=options.cache_dir,
         bad_pairs=options.bad_pairs,
         memory_gib=options.memory_gib,
     )
-    return Source("pairs", str(options.root), load)
+    return Source("pairs", folder, load)
 
 
 def _photographs(options: Options, argument: str) -> Source:
