@@ -22,6 +22,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,9 @@ def download(repo: str, revision: str, *, offline: bool = False) -> Path:
     return paths[FILES[0]].parent
 
 
-def _why_not(hub, repo: str, name: str, error: Exception, offline: bool) -> str:
+def _why_not(
+    hub: ModuleType, repo: str, name: str, error: Exception, offline: bool
+) -> str:
     if not isinstance(error, hub.errors.LocalEntryNotFoundError):
         return f"{name} of {repo} cannot be downloaded: {_first_line(error)}"
     if offline:
@@ -112,7 +115,7 @@ def _check_sum(path: Path, name: str) -> None:
         )
 
 
-def _hash(path: Path, algorithm) -> str:
+def _hash(path: Path, algorithm: "hashlib._Hash") -> str:
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             algorithm.update(chunk)

@@ -64,7 +64,7 @@ class RandomCrop(grain.transforms.RandomMap):
         down, right = rng.integers(-geometry.translate_px, geometry.translate_px + 1, 2)
         top, left = top + down, left + right
 
-        def crop(image):
+        def crop(image: np.ndarray) -> np.ndarray:
             if geometry.rotate_degrees:
                 image = _rotated_window(image, top, left, side, angle)
             elif 0 <= top <= h - side and 0 <= left <= w - side:

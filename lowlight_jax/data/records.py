@@ -34,7 +34,7 @@ class LowlightPairs(tfds.core.GeneratorBasedBuilder):
             builder=self, features=tfds.features.FeaturesDict(features)
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         del dl_manager  # nothing is downloaded
         return {_SPLIT: self._generate_examples()}
 

@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -26,6 +27,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -164,7 +166,13 @@ def parse_args(
 class _PrintList(argparse.Action):
     """Like --help: whatever else is on the command line."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
         print_list()
         parser.exit()
 
@@ -279,7 +287,9 @@ def _progress() -> Progress:
     )
 
 
-def _show(progress: Progress, bar, index: int, job: Job, fraction: float) -> None:
+def _show(
+    progress: Progress, bar: TaskID, index: int, job: Job, fraction: float
+) -> None:
     """A slow method's photo counts as far as it is done."""
     progress.update(bar, description=job.source.name, completed=index + fraction)
 

@@ -17,7 +17,10 @@ from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.runtime.progress import Listener, listening, track
 
 if TYPE_CHECKING:
+    import jax
+
     from lowlight_jax.tasks.task import Network, Task
+    from lowlight_jax.types import Params
 
 DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
 INPAINT_MODEL = "inpaint"
@@ -168,7 +171,15 @@ class Runner:
         tiles = plan_tiles(h, w, 0 if fits else self._overlap, shapes)
         return [tile for tile in tiles if mask[tile.rows, tile.columns].any()]
 
-    def _window(self, image, mask, tile, thumbnail, strength, active):
+    def _window(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None,
+        tile: Tile,
+        thumbnail: np.ndarray | None,
+        strength: float,
+        active: Mapping[str, float],
+    ) -> "jax.Array":
         window = reflected_window(image, *tile[:4])
         if mask is not None:
             mask = reflected_window(mask, *tile[:4])
@@ -285,7 +296,14 @@ def _compiled(network: "Network") -> Callable:
     from lowlight_jax.runtime.compiler import cpu_compiler_options
 
     @functools.partial(jax.jit, compiler_options=cpu_compiler_options())
-    def run(params, window, mask, thumbnail, strength, controls):
+    def run(
+        params: "Params",
+        window: jax.Array,
+        mask: jax.Array | None,
+        thumbnail: jax.Array | None,
+        strength: jax.Array,
+        controls: Mapping[str, jax.Array],
+    ) -> jax.Array:
         integer = jnp.issubdtype(window.dtype, jnp.integer)
         full = jnp.iinfo(window.dtype).max if integer else 1
         given = window[None].astype(jnp.float32) / full

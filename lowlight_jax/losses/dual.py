@@ -66,7 +66,7 @@ def enhancement_loss(
     """Formula 5: structural + two-way constraint, on the fine and the coarse stage."""
     by_name = dataclasses.asdict(weights)
 
-    def one_stage(pred, illumination):
+    def one_stage(pred: Images, illumination: Images) -> tuple[Scalar, Terms]:
         return weighted(
             {
                 "structural": lambda: structural_loss(pred, high),
@@ -91,7 +91,7 @@ def denoising_loss(
     """Formula 6: structural losses forward and reverse, of both passes."""
     by_name = dataclasses.asdict(weights)
 
-    def one_pass(pred, noise):
+    def one_pass(pred: Images, noise: Images) -> tuple[Scalar, Terms]:
         return weighted(
             {
                 "forward": lambda: structural_loss(pred, high),

@@ -8,6 +8,7 @@ are in `lowlight_jax.ops.colour`.
 
 import functools
 import math
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -218,7 +219,7 @@ def srgb_to_ictcp(image: Rgb, white_cd_m2: float) -> Rgb:
 def _pq(light: Float[Array, "..."]) -> Float[Array, "..."]:
     """PQ signal in [0, 1] of light in units of 10000 cd/m2 (inverse of its EOTF)."""
 
-    def curve(y, xp):
+    def curve(y: float | jax.Array, xp: ModuleType) -> np.float64 | jax.Array:
         # ((c1 + c2 p) / (1 + c3 p)) ** m2 with c1 = 1 - c3 + c2: written so that the
         # power of 79 does not multiply the rounding of the quotient.
         p = y**_PQ_M1

@@ -13,6 +13,7 @@ from lowlight_jax.models.dual_global import DualGlobalNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
 from lowlight_jax.models.mirnet import MIRNet
 from lowlight_jax.tasks.task import Network, example_inputs
+from lowlight_jax.types import Params
 
 MODELS: dict[str, type[Network]] = {
     "dual": DualNetwork,
@@ -56,7 +57,7 @@ def model_fields(name: str) -> dict[str, str | int | float | bool]:
 _FLAX_FIELDS = ("parent", "name")
 
 
-def init_params(network: Network, key: jax.Array):
+def init_params(network: Network, key: jax.Array) -> Params:
     """Random parameters, float32, nested dict by Flax paths."""
     return jax.jit(network.init)(key, *example_inputs(network))["params"]
 

@@ -157,7 +157,7 @@ class DualNetwork(Network):
             raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
         super().__post_init__()
 
-    def setup(self):
+    def setup(self) -> None:
         self.enhancement = Enhancement(self.fine_layers, self.max_gain, self.dtype)
         if self.denoises:
             self.denoising = Denoising(self.share_stages, self.dtype)

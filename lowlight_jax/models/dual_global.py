@@ -12,6 +12,7 @@ Height and width must be multiples of `STRIDE`.
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -116,7 +117,7 @@ class GlobalEnhancement(nn.Module):
     def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
         log_most = math.log(self.max_gain)
 
-        def bounded(log_gain):
+        def bounded(log_gain: Images) -> Images:
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
 
         log_gain = ToneCurve(self.uses_maxima, self.dtype, name="coarse")(
@@ -145,18 +146,18 @@ class GlobalDenoising(nn.Module):
 
     @nn.compact
     def __call__(self, noisy: Images, illumination: Images) -> Denoised:
-        def conv(features, name, **options):
+        def conv(features: int, name: str, **options) -> Conv:
             return Conv(features, name=name, dtype=self.dtype, **options)
 
-        def up(features, name):
+        def up(features: int, name: str) -> ConvTransposed:
             return ConvTransposed(features, name=name, dtype=self.dtype)
 
-        def per_pixel(x, count, side, name):
+        def per_pixel(x: Images, count: int, side: int, name: str) -> list[Images]:
             """So many images, from features of blocks."""
             x = conv(side * side * 3 * count, name, kernel_px=1, kernel_init=_SMALL)(x)
             return jnp.split(_spread_blocks(x.astype(jnp.float32), side), count, -1)
 
-        def noise_of(bands, rest, *shares):
+        def noise_of(bands: Sequence[Images], rest: Images, *shares: Images) -> Images:
             return rest + sum(
                 nn.sigmoid(share) * band
                 for share, band in zip(shares, bands, strict=True)
@@ -213,7 +214,7 @@ class DualGlobalNetwork(Network):
             raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
         super().__post_init__()
 
-    def setup(self):
+    def setup(self) -> None:
         self.enhancement = GlobalEnhancement(
             self.max_gain, self.uses_maxima, self.dtype
         )

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -44,7 +46,12 @@ def layer_rows(network: nn.Module, height: int, width: int) -> list[LayerRow]:
     rows = []
     seen = set()
 
-    def record(call, args, kwargs, context):
+    def record(
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         out = call(*args, **kwargs)
         layer = context.module
         if context.method_name != "__call__":

@@ -14,7 +14,7 @@ from flax import struct
 
 from lowlight_jax.ops.colour import linear_to_srgb, luma, srgb_to_linear
 from lowlight_jax.ops.jpeg import compress
-from lowlight_jax.types import Images
+from lowlight_jax.types import Images, Scalar
 
 # JAX draws float64 where that is switched on.
 _uniform = partial(jax.random.uniform, dtype=jnp.float32)
@@ -76,7 +76,7 @@ def light_field(
     grid = _uniform(key_grid, (3, 3), minval=-1.0, maxval=1.0)
     starts = _uniform(key_place, (2,)) * (1.0 - part)
 
-    def weights(start, size):
+    def weights(start: Scalar, size: int) -> jax.Array:
         """Of the grid's three rows or columns, for each pixel: linear between two."""
         centres = jnp.arange(size, dtype=jnp.float32) + 0.5
         place = 2.0 * (start + part * centres / size)

@@ -19,6 +19,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -29,6 +30,10 @@ from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
+
+if TYPE_CHECKING:
+    from lowlight_jax.data.pairs import Pair
+    from lowlight_jax.reproduce.trainings import Training
 
 PROG = "python -m lowlight_jax.reproduce"
 _SETTINGS_FILE = "settings.json"
@@ -226,7 +231,9 @@ def check_given(paper: str, given: dict[str, str]) -> None:
             )
 
 
-def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
+def _settings(
+    paper: str, command: ConfigDict, given: dict, pairs: Sequence["Pair"]
+) -> dict:
     """All that the parts depend on, but for seeds, of which more may be added."""
     data = command.data.to_dict()
     for key in ("cache_dir", "threads", "memory_gib"):
@@ -245,7 +252,9 @@ def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
     }
 
 
-def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
+def _facts(
+    command: ConfigDict, trainings: Sequence["Training"], output: Path
+) -> dict[str, str]:
     """What the report was made with, in words."""
     from lowlight_jax import weights
     from lowlight_jax.models import all_phases

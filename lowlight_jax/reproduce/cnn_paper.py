@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from lowlight_jax.baselines import inpainting, tone
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.evaluation import comparison, jpeg_quality
@@ -82,7 +84,7 @@ def make_repair_study(
     return Study(output, pairs, REPAIR_METRICS, runs)
 
 
-def _fill(method, pair: Pair):
+def _fill(method: inpainting.Method, pair: Pair) -> np.ndarray:
     return method(pair.low, pair.mask)
 
 

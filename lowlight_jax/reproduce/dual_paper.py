@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from ml_collections import ConfigDict
+
 from lowlight_jax import baselines
+from lowlight_jax.baselines.method import Method
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.evaluation import comparison
 from lowlight_jax.evaluation.scoring import Scores
@@ -90,7 +94,7 @@ def make_study(
     return Study(output, pairs, SHOWN_METRICS, runs)
 
 
-def _on_dark_side(method, pair: Pair):
+def _on_dark_side(method: Method, pair: Pair) -> np.ndarray:
     return method(pair.low)
 
 
@@ -152,7 +156,10 @@ def _figure_5(study: Study, table: Mapping[str, Scores]) -> Section:
 
 
 def _figure_6(
-    curves: Mapping[str, Sequence[Sequence[dict]]], config, recipe: str, words: str
+    curves: Mapping[str, Sequence[Sequence[dict]]],
+    config: ConfigDict,
+    recipe: str,
+    words: str,
 ) -> Section:
     phases = config.phases
     counts = sorted({len(rows) for rows in curves.values()})

@@ -6,6 +6,7 @@ matplotlib is imported when it is used: it is of the extra [report].
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,9 @@ from PIL import Image
 from lowlight_jax.evaluation.picture_grid import draw_picture_grid, most_detailed
 from lowlight_jax.evaluation.scoring import Scores
 from lowlight_jax.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LINES = (
     ("#0072B2", "-", "o"),
@@ -145,7 +149,7 @@ def pictures(rows: Sequence[Mapping[str, np.ndarray]], *, width_px: int) -> byte
     return file.getvalue()
 
 
-def _png(figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI)
     return file.getvalue()

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.evaluation import scoring
@@ -195,7 +201,7 @@ def _progress() -> Progress:
     )
 
 
-def _advance(progress: Progress, bar, index: int, fraction: float) -> None:
+def _advance(progress: Progress, bar: TaskID, index: int, fraction: float) -> None:
     progress.update(bar, completed=index + fraction)
 
 

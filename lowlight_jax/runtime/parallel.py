@@ -49,7 +49,7 @@ def join_processes() -> None:
     )
 
 
-def says_lost_process(error: Exception) -> bool:
+def says_lost_process(error: BaseException) -> bool:
     """Whether an error means that another process is gone.
 
     XLA raises JaxRuntimeError from a compiled step, ValueError from an eager call.

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from types import FrameType
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command, again, goes on
 
@@ -34,7 +35,7 @@ class StopSignal:
     def __exit__(self, *exc):
         self._restore()
 
-    def _remember(self, number: int, frame) -> None:
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         self._received = signal.Signals(number).name
         self._restore()
 

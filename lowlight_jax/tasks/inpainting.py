@@ -66,7 +66,7 @@ def _make_pairs(
 def _baselines() -> dict[str, PairMethod]:
     from lowlight_jax.baselines import inpainting
 
-    def filled_by(method):
+    def filled_by(method: inpainting.Method) -> PairMethod:
         return lambda pair: method(pair.low, pair.mask)
 
     methods = {name: filled_by(f) for name, f in inpainting.METHODS.items()}

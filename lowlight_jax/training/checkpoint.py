@@ -15,6 +15,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -49,7 +50,12 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         # A save takes all processes: without the lost one it would never end.
         if error is None or not parallel.says_lost_process(error):
             self.close()

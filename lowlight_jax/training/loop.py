@@ -46,7 +46,7 @@ from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
 from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
 from lowlight_jax.training.step import init_train_state, train_step
-from lowlight_jax.types import TrainState
+from lowlight_jax.types import Params, TrainState
 
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
 Reporter = Callable[[int, dict[str, float]], None]
@@ -316,7 +316,7 @@ class _Run:
             return False
         return step % every == 0 or (is_last and self.config.early_stopping_patience)
 
-    def _evaluate(self, phase: Phase, step: int, params) -> dict[str, float]:
+    def _evaluate(self, phase: Phase, step: int, params: Params) -> dict[str, float]:
         scores = _validation_scores(self.network, params, self.pairs, self.metrics)
         self.rows.write(phase.name, step, scores)
         self.progress.note(phase.name, step, scores)
@@ -443,7 +443,7 @@ def _score(
 
 
 def _validation_scores(
-    network, params, pairs: Sequence[Pair], metrics: Sequence[str]
+    network: Network, params: Params, pairs: Sequence[Pair], metrics: Sequence[str]
 ) -> dict[str, float]:
     """Means of the network's scores; those of a part of it end in its name."""
     runner = Runner(network, jax.device_get(params))
@@ -458,7 +458,11 @@ def _validation_scores(
 
 
 def _final_evaluation(
-    network, params, pairs: Sequence[Pair], workdir: Path, grid_images: int
+    network: Network,
+    params: Params,
+    pairs: Sequence[Pair],
+    workdir: Path,
+    grid_images: int,
 ) -> None:
     """The table, the scores of every image, the grid, and what to do next."""
     methods = comparison.all_methods(Runner(network, params))

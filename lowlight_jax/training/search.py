@@ -45,7 +45,7 @@ class Range:
     high: float = 0.0
     log: bool = False
 
-    def suggest(self, trial: "optuna.Trial"):
+    def suggest(self, trial: "optuna.Trial") -> str | int | float:
         """The value of a trial."""
         if self.choices:
             return trial.suggest_categorical(self.key, self.choices)

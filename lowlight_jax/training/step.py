@@ -78,7 +78,9 @@ def _gradients(
         lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(of_part, first)
     )
 
-    def add(total, part):
+    def add(
+        total: tuple[Params, Metrics], part: Batch
+    ) -> tuple[tuple[Params, Metrics], None]:
         return jax.tree.map(jnp.add, total, of_part(part)), None
 
     total, _ = jax.lax.scan(add, zeros, batch)

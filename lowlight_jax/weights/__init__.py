@@ -81,7 +81,9 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
     return network, flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-def _check_shapes(path, network: nn.Module, flat: Mapping[str, np.ndarray]) -> None:
+def _check_shapes(
+    path: str | Path, network: nn.Module, flat: Mapping[str, np.ndarray]
+) -> None:
     expected = jax.eval_shape(network.init, jax.random.key(0), *example_inputs(network))
     expected = flax.traverse_util.flatten_dict(expected["params"], sep="/")
     shapes = {name: leaf.shape for name, leaf in expected.items()}
