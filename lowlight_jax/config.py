@@ -42,20 +42,12 @@ def model_config(name: str) -> ConfigDict:
 
 
 def base_config() -> ConfigDict:
-<<<<<<< HEAD
     """Defaults: the dual network on the embedded photographs, minutes on 2 CPU cores.
 
     Paper A to the letter is configs/dual_paper.py.
-=======
-    """Paper A's network, trained by a recipe of ours in a few minutes on 2 CPU cores.
-
-    configs/dual_paper.py switches off what this adds to the paper.
->>>>>>> paper
     """
     c = ConfigDict()
-    c.seed = (
-        0  # [0, 2**32), of parameters, data order, augmentation and synthetic noise
-    )
+    c.seed = 0  # [0, 2**32), of parameters, data order, augmentation and noise
 
     c.model = model_config("dual")  # name and fields of one of models.MODELS
     c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
