@@ -1,4 +1,4 @@
-"""How fast the measures are, as ratios within one run on one machine.
+"""How fast the metrics are, as ratios within one run on one machine.
 
     python benchmarks/metrics.py        # with torch and pytorch-msssim for its rows
 
@@ -50,18 +50,18 @@ def our_ms_ssim(pred: jax.Array, target: jax.Array) -> jax.Array:
     return weighted_product(terms, jnp.asarray(MS_SSIM_WEIGHTS[:scales]))
 
 
-def jax_runs(measure: Callable, pred: np.ndarray, target: np.ndarray) -> tuple:
+def jax_runs(metric: Callable, pred: np.ndarray, target: np.ndarray) -> tuple:
     """Forward and gradient, compiled."""
     x, y = jnp.asarray(pred), jnp.asarray(target)
-    forward = jax.jit(measure)
-    gradient = jax.jit(jax.grad(lambda a, b: measure(a, b).sum()))
+    forward = jax.jit(metric)
+    gradient = jax.jit(jax.grad(lambda a, b: metric(a, b).sum()))
     return (
         lambda: jax.block_until_ready(forward(x, y)),
         lambda: jax.block_until_ready(gradient(x, y)),
     )
 
 
-def torch_runs(measure: Callable, pred: np.ndarray, target: np.ndarray) -> tuple:
+def torch_runs(metric: Callable, pred: np.ndarray, target: np.ndarray) -> tuple:
     """Forward and gradient, in torch's layout."""
     import torch
 
@@ -69,11 +69,11 @@ def torch_runs(measure: Callable, pred: np.ndarray, target: np.ndarray) -> tuple
 
     def forward():
         with torch.no_grad():
-            measure(x, y)
+            metric(x, y)
 
     def gradient():
         a = x.clone().requires_grad_()
-        measure(a, y).sum().backward()
+        metric(a, y).sum().backward()
 
     return forward, gradient
 
@@ -133,8 +133,8 @@ def main() -> None:
         "our MS-SSIM": jax_runs(our_ms_ssim, *pairs[SMALL]),
         "our MS-SSIM, 256 px": jax_runs(our_ms_ssim, *pairs[LARGE]),
     }
-    for name, (measure, shape) in torch_measures().items():
-        runs[name] = torch_runs(measure, *pairs[shape])
+    for name, (metric, shape) in torch_measures().items():
+        runs[name] = torch_runs(metric, *pairs[shape])
     forward = medians({name: run[0] for name, run in runs.items()}, rounds)
     gradient = medians({name: run[1] for name, run in runs.items()}, rounds)
 

@@ -108,9 +108,9 @@ def jax_job(job: str, weights: str):
 
 
 def tiled_job(job: str, weights: str):
-    from lowlight_jax.inference.enhancer import Enhancer
+    from lowlight_jax.inference.runner import Runner
 
-    enhancer = Enhancer.from_params(*load_network(weights))
+    enhancer = Runner(*load_network(weights))
     low = images(job)[0][0]
     return lambda: enhancer(low)[None]
 

@@ -41,7 +41,7 @@ def work(backend: str, per_device: int, crop: int) -> None:
 
     from lowlight_jax.models.dual import DualNetwork
     from lowlight_jax.runtime import parallel
-    from lowlight_jax.training.objectives import Settings, make_objective
+    from lowlight_jax.tasks.task import Settings, make_objective
     from lowlight_jax.training.optimizer import make_optimizer
     from lowlight_jax.training.step import init_train_state, train_step
 

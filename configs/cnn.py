@@ -5,13 +5,12 @@
         --config.data.root=DIR
 
 DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. Mean
-squared error, Adam at 1e-3, 100 epochs of LOL's 255 training pairs: section 4.4, which
-says no more than that.
+squared error, Adam at 1e-3, 100 epochs of LOL's 255 training pairs: section 4.4 of the
+paper, which says no more than that.
 
-`shipped` is the recipe of the weights `cnn` that ship, which adds to the paper: the
-rate is warmed up and falls along a cosine, crops are turned and mirrored, the average
-of the parameters is what ships, and the training ends where validation PSNR no longer
-rises.
+`shipped` is the recipe of the weights `cnn`. It adds to the paper a warm-up and a
+cosine schedule, flips and quarter turns, averaged parameters, and early stopping on
+validation PSNR.
 """
 
 from lowlight_jax.config import apply_variant, base_config, model_config, only_phase

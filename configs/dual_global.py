@@ -1,18 +1,18 @@
-"""The dual network that knows the scene, `dual_global`, on LOL-v1.
+"""`dual_global`, the dual network with a thumbnail of the whole image, on LOL-v1.
 
     python -m lowlight_jax.main --config=configs/dual_global.py --config.data.root=DIR
 
-DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. In the
-first minutes the enhancement module learns the exposure alone, then both modules are
-trained together; chosen by validation on scenes not trained on. The weights that ship
-are of `:variant=shipped` (12,000 steps, with augmentation and the reverse term), on
-all pairs, with `--config.data.validation_every=0` in addition.
+DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. For the
+first minutes the enhancement module learns the exposure alone; then both modules are
+trained together. These settings were chosen on the validation split. The weights that
+ship come from `:variant=shipped` (12,000 steps, with augmentation and the reverse
+term), trained on all pairs (`--config.data.validation_every=0`).
 
-The other variants are for the ablation of docs/results.md. One idea is left out:
-no_global (the network does not know the scene), no_own_output (the denoising module is
-trained on synthetic noise, not on what the enhancement module gives), no_colour,
-no_ema; or added that did not help: reverse (the enhancement's reverse constraint),
-augmentation (of exposure, colour and framing).
+The other variants are for the ablation in docs/results.md. Some leave an idea out:
+no_global (no thumbnail), no_own_output (the denoising module is trained on synthetic
+noise, not on the enhancement module's output), no_colour, no_ema. Others add one that
+did not help: reverse (the enhancement's reverse term), augmentation (of exposure,
+colour and framing).
 
 As it stands it is for a CPU. On a GPU or a TPU core, with nothing else changed:
 

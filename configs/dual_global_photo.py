@@ -1,14 +1,14 @@
-"""The weights `dual_global_photo`: for anybody's photographs, not for LOL's alone.
+"""The weights `dual_global_photo`: for everyday photographs, not only LOL's.
 
     python -m lowlight_jax.main --config=configs/dual_global_photo.py \\
         --config.data.root=PAIRS --config.data.photographs=PHOTOS
 
-The network and losses of configs/dual_global.py. PAIRS: as there. PHOTOS: a folder of
-normal photographs; they, the normal sides of the pairs, and the photographs that come
+The network and losses of configs/dual_global.py, and its PAIRS. PHOTOS is a folder of
+normal photographs. These, the normal sides of the pairs, and the photographs that come
 with scikit-image are under-exposed by 0 to 5 stops in uneven, mixed light, with noise
-and JPEG. Some of the crops stay as they are, so that a normal exposure is left alone.
-The weights that ship saw BSDS500's training part and photographs of GCompris
-(`docs/gcompris_photographs.py`). On a GPU or a TPU core, in addition:
+and JPEG. Some crops stay as they are, so that the network learns to leave a normal
+exposure alone. The weights that ship saw BSDS500's training part and photographs of
+GCompris (`docs/gcompris_photographs.py`). On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
     --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000
@@ -25,7 +25,7 @@ def get_config():
     c.model.uses_maxima = True
     c.phases.enhance.steps = 6000
     c.phases.joint.steps = 8000
-    c.data.embedded = True
+    c.data.source = "pairs+photographs+embedded"
     c.data.darken_pairs = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400

@@ -2,9 +2,10 @@
 
     python -m lowlight_jax.main --config=configs/dual_lol.py --config.data.root=DIR
 
-DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. Beyond the
-paper, because validation by scene says so: a third phase trains both modules together,
-pixel and colour terms, and the average of the parameters is what ships.
+DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. Three
+things are not in the paper, and are here because they score better on the validation
+split: a third phase that trains both modules together, pixel and colour terms, and the
+averaging of parameters.
 """
 
 from lowlight_jax.config import apply_variant, base_config

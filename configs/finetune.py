@@ -2,8 +2,9 @@
 
     python -m lowlight_jax.main --config=configs/finetune.py --config.data.root=DIR
 
-DIR holds low/ and high/ with images of the same names. Minutes on 2 CPU cores; it ends
-where the validation PSNR of your own scenes no longer rises, and keeps the best.
+DIR holds low/ and high/ with images of the same names. It takes minutes on 2 CPU cores,
+ends when PSNR on the validation split of your own pairs no longer rises, and keeps the
+best.
 `--config.initial_weights=WORKDIR` starts from a training of your own instead.
 """
 

@@ -1,10 +1,10 @@
-"""Removal of damage, paper B, task 3: the weights `inpaint` that ship.
+"""Removal of damage, paper B, task 3: the weights `inpaint`.
 
     python -m lowlight_jax.main --config=configs/inpaint.py \\
         --config.data.photographs=DIR
 
-DIR holds normal photographs, e.g. those of the Berkeley segmentation set; holes are
-drawn at random. Each fifth photograph is kept for validation.
+DIR holds normal photographs, e.g. those of the Berkeley segmentation data set; holes
+are drawn at random. Each fifth photograph is kept for validation.
 """
 
 from lowlight_jax.config import base_config, model_config, only_phase

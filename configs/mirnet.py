@@ -2,9 +2,9 @@
 
     python -m lowlight_jax.main --config=configs/mirnet.py --config.data.root=DIR
 
-As the Keras example that the paper took its weights from: Charbonnier loss, Adam at
+As in the Keras example that the paper took its weights from: Charbonnier loss, Adam at
 1e-4, halved on a plateau, 128 px crops in batches of 4, 50 epochs of LOL. Hardware: a
-GPU or TPU; on 2 CPU cores take a smaller network, which shows that it learns:
+GPU or TPU. On 2 CPU cores a smaller network shows that it learns:
 
     --config.model.groups=1 --config.model.blocks=1 --config.model.channels=16
 """

@@ -1,4 +1,4 @@
-"""The whole job in well under a minute, to see that everything runs.
+"""A whole training in well under a minute, to see that everything runs.
 
     python -m lowlight_jax.main --config=configs/smoke.py
 

@@ -8,7 +8,8 @@ whole = lowlight_jax.repair(damaged)  # the same, with black holes
 # The command of this name first: it would otherwise take the function's place as soon
 # as anything imported it.
 import lowlight_jax.enhance  # noqa: F401, I001
-from lowlight_jax.inference.enhancer import Enhancer, enhance
-from lowlight_jax.inference.repairer import Repairer, repair
+from lowlight_jax.inference.runner import Enhancer, Repairer, enhance, repair
 
-__all__ = ["Enhancer", "Repairer", "enhance", "repair"]
+__version__ = "0.1.0"
+
+__all__ = ["Enhancer", "Repairer", "__version__", "enhance", "repair"]

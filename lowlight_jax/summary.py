@@ -4,93 +4,25 @@ python -m lowlight_jax.summary --model dual --height 384 --width 384
 """
 
 import argparse
-import dataclasses
-import math
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import flax.linen as nn
-import jax
-from rich.console import Console
-from rich.table import Table
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 
-from lowlight_jax.models import MODELS, example_inputs, make_model
-from lowlight_jax.models.layers import Conv, ConvTransposed
+if TYPE_CHECKING:
+    import flax.linen as nn
 
-
-@dataclasses.dataclass(frozen=True)
-class LayerRow:
-    """One call of one layer.
-
-    Attributes:
-      name: path of its parameters.
-      kind: "conv" or "transposed conv".
-      kernel_px, stride: of its kernel.
-      inputs, outputs: channels.
-      height, width: of its output, pixels.
-      parameters: 0 where the weights are those of a row before.
-      macs: multiplications with accumulation for one image; biases do not count.
-    """
-
-    name: str
-    kind: str
-    kernel_px: int
-    stride: int
-    inputs: int
-    outputs: int
-    height: int
-    width: int
-    parameters: int
-    macs: int
+PROG = "python -m lowlight_jax.summary"
 
 
-def layer_rows(network: nn.Module, height: int, width: int) -> list[LayerRow]:
-    """The layers in the order of their calls, for one image `[1, height, width, 3]`.
-
-    Nothing is computed: shapes alone are followed.
-    """
-    rows = []
-    seen = set()
-
-    def record(call, args, kwargs, context):
-        out = call(*args, **kwargs)
-        layer = context.module
-        if context.method_name != "__call__":
-            return out
-        if not isinstance(layer, Conv | ConvTransposed):
-            return out
-        (x,) = args
-        transposed = isinstance(layer, ConvTransposed)
-        weights = layer.kernel_px**2 * x.shape[-1] * layer.features
-        # A transposed convolution multiplies at every input pixel, a plain one at
-        # every output pixel.
-        pixels = math.prod((x if transposed else out).shape[1:3])
-        name = "/".join(layer.path)
-        rows.append(
-            LayerRow(
-                name=name,
-                kind="transposed conv" if transposed else "conv",
-                kernel_px=layer.kernel_px,
-                stride=layer.stride,
-                inputs=x.shape[-1],
-                outputs=layer.features,
-                height=out.shape[1],
-                width=out.shape[2],
-                parameters=0 if name in seen else weights + layer.features,
-                macs=weights * pixels,
-            )
-        )
-        seen.add(name)
-        return out
-
-    inputs = example_inputs(network, height, width)
-    with nn.intercept_methods(record):
-        jax.eval_shape(network.init, jax.random.key(0), *inputs)
-    return rows
-
-
-def print_summary(network: nn.Module, height: int, width: int) -> None:
+def print_summary(network: "nn.Module", height: int, width: int) -> None:
     """The table of layers, with totals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lowlight_jax.models.layer_table import layer_rows
+
     rows = layer_rows(network, height, width)
     table = Table(
         title=f"{type(network).__name__} at {width}x{height} px",
@@ -119,15 +51,25 @@ def print_summary(network: nn.Module, height: int, width: int) -> None:
     Console(width=110).print(table)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Does what was asked and returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.summary",
+        prog=prog,
         description="Print a network's layers, parameters and operations.",
     )
-    parser.add_argument("--model", default="dual", choices=sorted(MODELS))
+    parser.add_argument(
+        "--model",
+        default="dual",
+        metavar="NAME",
+        help="dual, cnn, ...: see lowlight_jax/models (default: %(default)s)",
+    )
     parser.add_argument("--height", type=int, default=384, help="pixels")
     parser.add_argument("--width", type=int, default=384, help="pixels")
     args = parser.parse_args(argv)
+    from lowlight_jax.models import MODELS, make_model  # JAX: --help is fast
+
+    if args.model not in MODELS:
+        parser.error(f"--model {args.model}: expected one of {', '.join(MODELS)}")
     network = make_model(args.model)
     if (
         min(args.height, args.width) < 1
@@ -140,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print_summary(network, args.height, args.width)
     return 0
+
+
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(argv, prog), interrupted=NOTHING_WRITTEN)
 
 
 if __name__ == "__main__":

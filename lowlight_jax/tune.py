@@ -1,253 +1,31 @@
 """Search for good settings: `python -m lowlight_jax.tune --config=configs/cnn.py`.
 
 Each trial is a training in a folder of its own beside the study, ended early where its
-validation PSNR is below the median of the others at the same step. The study is an
-SQLite file; the same command goes on with it, and with a trial that was cut off.
+validation score is worse than the median of the others at the same step. The study is
+an SQLite file; the same command goes on with it, and with a trial that was cut off.
 Exit codes as those of `lowlight_jax.main`. Needs the extra [tune].
 """
 
-import dataclasses
-import json
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
-from rich.console import Console
-from rich.table import Table
+from absl import flags
+from ml_collections import config_flags
 
-from lowlight_jax.runtime import preemption
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
 
-if TYPE_CHECKING:
-    import optuna
-
-_LOSSES = {
-    "enhance": ("enhancement",),
-    "denoise": ("denoising",),
-    "joint": ("enhancement", "denoising"),
-    "supervised": ("supervised",),
-    "repair": ("repair",),
-}
+PROG = "python -m lowlight_jax.tune"
 
 
-class SearchError(ValueError):
-    """The search cannot be done; one plain sentence."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """What a key may become.
-
-    Attributes:
-      key: of the config, like "data.batch_size".
-      choices: one of these; or, where there are none,
-      low, high: anything in between, a whole number where the config has one.
-      log: drawn evenly in the logarithm.
-    """
-
-    key: str
-    choices: tuple = ()
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-
-    def suggest(self, trial: "optuna.Trial"):
-        """The value of a trial."""
-        if self.choices:
-            return trial.suggest_categorical(self.key, self.choices)
-        if isinstance(self.low, int):
-            return trial.suggest_int(self.key, self.low, self.high, log=self.log)
-        return trial.suggest_float(self.key, self.low, self.high, log=self.log)
-
-
-def parse_range(text: str, config: ConfigDict) -> Range:
-    """The range of `KEY=LOW:HIGH`, `KEY=LOW:HIGH:log` or `KEY=A,B,C`.
-
-    Raises:
-      SearchError: it is none of these, or the config has no such key.
-    """
-    key, _, values = text.partition("=")
-    try:
-        kind = type(_lookup(config, key))
-        if "," in values:
-            return Range(key, choices=tuple(kind(v) for v in values.split(",")))
-        low, high, *log = values.split(":")
-        if kind in (int, float) and log in ([], ["log"]):
-            found = Range(key, low=kind(low), high=kind(high), log=bool(log))
-            if found.low < found.high and (found.low > 0 or not log):
-                return found
-    except (KeyError, AttributeError, ValueError):
-        pass
-    raise SearchError(
-        f"--search={text}: expected a key of the config that is a single value, then "
-        "=LOW:HIGH, =LOW:HIGH:log (LOW below HIGH, with log above 0) or =A,B,C"
-    )
-
-
-def _lookup(config: ConfigDict, key: str):
-    value = config
-    for part in key.split("."):
-        value = value[part]
-    return value
-
-
-def default_search(config: ConfigDict) -> list[Range]:
-    """Learning rates, batch size, loss weights in use, and width where there is one."""
-    phases = [name for name, phase in config.phases.items() if phase.steps]
-    ranges = []
-    for name in phases:
-        rate = config.phases[name].learning_rate
-        key = f"phases.{name}.learning_rate"
-        ranges.append(Range(key, low=rate / 10, high=rate * 10, log=True))
-    batch = config.data.batch_size
-    ranges.append(
-        Range("data.batch_size", choices=(max(1, batch // 2), batch, 2 * batch))
-    )
-    for loss in sorted({loss for name in phases for loss in _LOSSES[name]}):
-        weights = {k: w for k, w in config.loss[loss].items() if w}
-        if len(weights) > 1:  # the weight of a single term changes nothing
-            for term, weight in weights.items():
-                key = f"loss.{loss}.{term}"
-                ranges.append(Range(key, low=weight / 4, high=weight * 4, log=True))
-    for field in ("width", "channels"):
-        if field in config.model:
-            width = config.model[field]
-            choices = (max(1, width // 2), width, 2 * width)
-            ranges.append(Range(f"model.{field}", choices=choices))
-    return ranges
-
-
-def run_trial(
-    trial: "optuna.Trial", config: ConfigDict, search: Sequence[Range], workdir: Path
-) -> float:
-    """Trains with the values of a trial; the best validation PSNR.
-
-    Raises:
-      optuna.TrialPruned: it is below the median of the trials before.
-    """
-    import optuna
-
-    from lowlight_jax.training.loop import train_and_evaluate
-
-    config = ConfigDict(config.to_dict())
-    config.update_from_flattened_dict({r.key: r.suggest(trial) for r in search})
-    workdir.mkdir(parents=True, exist_ok=True)
-    known = {step for step, _ in _history(workdir)}
-
-    def report(step: int, scores: dict[str, float]) -> None:
-        if step not in known:
-            trial.report(scores["psnr_rgb"], step)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    train_and_evaluate(config.lock(), workdir, on_scores=report)
-    return max((score for _, score in _history(workdir)), default=math.nan)
-
-
-def _history(workdir: Path) -> list[tuple[int, float]]:
-    """Steps and validation PSNR of a training."""
-    file = workdir / "metrics.jsonl"
-    rows = map(json.loads, file.open()) if file.exists() else ()
-    return [(row["step"], row["psnr_rgb"]) for row in rows if "psnr_rgb" in row]
-
-
-def tune(
-    config: ConfigDict,
-    study_file: Path,
-    *,
-    trials: int,
-    search: Sequence[Range],
-    train: Callable = run_trial,
-) -> "optuna.Study":
-    """Runs trials until the study has so many.
-
-    Args:
-      config: of the trainings; `evaluate_every_steps` says how often they are compared.
-      study_file: SQLite, made where it does not exist.
-      trials: in all.
-      search: what to vary.
-      train: see `run_trial`.
-    Raises:
-      SearchError: there would be nothing to compare.
-      ImportError: the extra [tune] is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            "tuning needs Optuna; install it with pip install 'lowlight_jax[tune]'"
-        ) from error
-    import jax
-
-    from lowlight_jax.training.telemetry import TrainingDiverged
-
-    if not config.evaluate_every_steps:
-        raise SearchError(
-            "evaluate_every_steps is 0; expected the steps after which trials are "
-            "compared: pass --config.evaluate_every_steps=N"
-        )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study_file.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name="lowlight_jax",
-        storage=f"sqlite:///{study_file}",
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    running = optuna.trial.TrialState.RUNNING
-    while True:
-        # One that is running was cut off: only one process works on a study.
-        cut_off = study.get_trials(deepcopy=False, states=(running,))
-        if cut_off:
-            trial = optuna.Trial(study, cut_off[0]._trial_id)
-        elif len(study.get_trials(deepcopy=False)) < trials:
-            trial = study.ask()
-        else:
-            return study
-        workdir = study_file.with_suffix("") / f"trial-{trial.number:04d}"
-        print(f"trial {trial.number + 1} of {trials}: {workdir}")
-        try:
-            study.tell(trial, train(trial, config, search, workdir))
-        except optuna.TrialPruned:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except TrainingDiverged as error:
-            print(f"trial {trial.number + 1}: {error}", file=sys.stderr)
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        jax.clear_caches()  # every width and batch size has programs of its own
-
-
-def print_study(study: "optuna.Study") -> None:
-    """A row for each trial, the best first, and how to train with it."""
-    keys = sorted({key for trial in study.trials for key in trial.params})
-    table = Table(title="validation PSNR, dB; best first")
-    for heading in ("trial", "PSNR ↑", "state", *keys):
-        table.add_column(heading)
-    done = [t for t in study.trials if t.value is not None]
-    for trial in sorted(done, key=lambda t: -t.value):
-        values = [
-            f"{v:.3g}" if isinstance(v, float) else str(v)
-            for v in (trial.params.get(key, "") for key in keys)
-        ]
-        state = trial.state.name.lower()
-        table.add_row(str(trial.number + 1), f"{trial.value:.2f}", state, *values)
-    Console(width=max(100, 30 + 14 * len(keys))).print(table)
-    if any(t.state.name == "COMPLETE" for t in done):
-        best = study.best_trial
-        settings = " ".join(f"--config.{k}={v}" for k, v in best.params.items())
-        print(f"the best, trial {best.number + 1}:\n  {settings}")
-
-
-def define_flags() -> None:
+def define_flags(words: list[str]) -> None:
     """Those of the command; a library that is imported defines none."""
-    config_flags.DEFINE_config_file("config", None, "Config file to start from.")
+    config_flags.DEFINE_config_file(
+        "config", None, "Config file to start from.", sys_argv=words
+    )
     flags.DEFINE_string(
         "study", "runs/tune/study.db", "SQLite file; trials lie in a folder beside it."
     )
@@ -263,36 +41,34 @@ def define_flags() -> None:
     flags.mark_flag_as_required("config")
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments {argv[1:]}", file=sys.stderr)
-        return 2
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Tunes as the arguments say; returns the exit code."""
+    parse_flags(define_flags, argv, prog=prog, about=__doc__)
     keep_freed_memory()
     use_compilation_cache()
-    try:
-        config = flags.FLAGS.config
-        search = [parse_range(text, config) for text in flags.FLAGS.search]
-        study = tune(
-            config,
-            Path(flags.FLAGS.study),
-            trials=flags.FLAGS.trials,
-            search=search or default_search(config),
-        )
-    except preemption.Preempted as stop:
-        print(stop, file=sys.stderr)
-        return preemption.EXIT_CODE
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    print_study(study)
+    from lowlight_jax.training.search import (
+        best_metric,
+        default_search,
+        parse_range,
+        print_study,
+        tune,
+    )
+
+    config = flags.FLAGS.config
+    search = [parse_range(text, config) for text in flags.FLAGS.search]
+    study = tune(
+        config,
+        Path(flags.FLAGS.study),
+        trials=flags.FLAGS.trials,
+        search=search or default_search(config),
+    )
+    print_study(study, best_metric(config))
     return 0
 
 
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(argv, prog), interrupted=GOES_ON)
+
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    sys.exit(main())

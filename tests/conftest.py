@@ -1,9 +1,35 @@
-"""Settings for every test, made before JAX is used: CPU, as eight devices."""
+"""Settings for every test, made before JAX is used: CPU, as eight devices.
+
+Arrays of different ranks are not broadcast: it hides a forgotten axis.
+"""
 
 import os
+from pathlib import Path
+
+import pytest
+from absl import flags
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def call_command(monkeypatch):
+    """`f(module, *words) -> exit code` of a command with flags, in this process.
+
+    It runs in the repository's root; flags, memory and caches stay as they were.
+    """
+
+    def call(module, *words):
+        monkeypatch.chdir(Path(__file__).parents[1])
+        monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
+        monkeypatch.setattr(module, "use_compilation_cache", lambda: None)
+        return module.main(list(words))
+
+    before = set(flags.FLAGS)
+    yield call
+    flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)

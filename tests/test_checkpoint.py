@@ -1,14 +1,17 @@
 """States come back bit for bit; what is damaged, changed or full is said so."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import textwrap
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from lowlight_jax.training.checkpoint import CheckpointError, Checkpoints
@@ -161,6 +164,42 @@ def test_an_unfinished_save_is_invisible(saved):
     assert_same(restore(saved), new_state(2))
 
 
+def test_training_goes_on_and_overwrites_while_a_state_is_saved(tmp_path, monkeypatch):
+    """Writing is held up until the next step has used the same buffers."""
+    is_overwritten = threading.Event()
+    write = ocp.type_handlers.NumpyHandler._open_and_write
+
+    async def hold_then_write(*args):
+        assert await asyncio.to_thread(is_overwritten.wait, 60), "save() waits for it"
+        await write(*args)
+
+    monkeypatch.setattr(
+        ocp.type_handlers.NumpyHandler, "_open_and_write", hold_then_write
+    )
+    params = jax.tree.map(np.array, new_state(1).params)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(new_state(1).replace(params=params), {"model": MODEL})
+        params["w"].fill(0)
+        assert not (tmp_path / "checkpoints" / "1").exists()
+        is_overwritten.set()
+    assert_same(restore(tmp_path), new_state(1))
+
+
+def test_an_exception_waits_for_the_save_in_progress(tmp_path, monkeypatch):
+    write = ocp.type_handlers.NumpyHandler._open_and_write
+
+    async def write_late(*args):
+        await asyncio.sleep(0.5)
+        await write(*args)
+
+    monkeypatch.setattr(ocp.type_handlers.NumpyHandler, "_open_and_write", write_late)
+    with pytest.raises(KeyboardInterrupt), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(new_state(1), {"model": MODEL})
+        raise KeyboardInterrupt
+    assert (tmp_path / "checkpoints" / "1").is_dir()
+    assert_same(restore(tmp_path), new_state(1))
+
+
 def test_a_full_disk_is_said_and_the_checkpoint_before_kept(saved):
     """A limit on the size of files stands for the full disk."""
     script = f"""
@@ -171,7 +210,8 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_kept(saved):
         big = t.new_state(4, size=1_000_000)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000_000, 1000_000))
         try:
-            checkpoints.save(big, {{"model": t.MODEL}})
+            with checkpoints:
+                checkpoints.save(big, {{"model": t.MODEL}})
         except t.CheckpointError as error:
             print("said:", error)
     """

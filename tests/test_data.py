@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from lowlight_jax.data import photographs
+from lowlight_jax.data.cached_pairs import load_pairs, load_split
 from lowlight_jax.data.pairs import (
     PairsError,
     find_pairs,
     is_lol_layout,
-    load_pairs,
-    load_split,
     split_by_group,
 )
 from lowlight_jax.data.pipeline import make_batches, stream_seed
@@ -164,10 +163,10 @@ def test_a_test_part_is_taken_from_what_is_left():
 
 
 def test_embedded_photographs_are_there():
-    for names in (photographs.EMBEDDED_TRAINING, photographs.EMBEDDED_EVALUATION):
+    for names in photographs.EMBEDDED.values():
         for image in photographs.load_embedded(names).values():
             assert image.ndim == 3 and image.dtype == np.uint8
-    both = {*photographs.EMBEDDED_TRAINING} & {*photographs.EMBEDDED_EVALUATION}
+    both = {*photographs.EMBEDDED["train"]} & {*photographs.EMBEDDED["validation"]}
     assert not both
 
 

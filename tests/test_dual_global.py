@@ -7,20 +7,16 @@ import pytest
 
 from lowlight_jax import weights
 from lowlight_jax.data.pipeline import Geometry, make_batches
-from lowlight_jax.inference.enhancer import Enhancer, _compiled
+from lowlight_jax.inference.runner import Enhancer, Runner, _compiled
 from lowlight_jax.inference.tiles import TILE_SHAPES, choose_tile_shape, overlap_px
 from lowlight_jax.models import init_params
 from lowlight_jax.models.dual_global import DualGlobalNetwork, _bands
 from lowlight_jax.ops.degrade import ColourVariation
 from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX, make_thumbnail
-from lowlight_jax.training.data import _PairViews, _WithThumbnails
-from lowlight_jax.training.objectives import (
-    Settings,
-    _pairs,
-    _thumbnails,
-    make_objective,
-)
+from lowlight_jax.tasks.brightening import _pairs, _thumbnails
+from lowlight_jax.tasks.task import Settings, make_objective
+from lowlight_jax.training.data import _examples, _WithThumbnails
 
 NETWORK = DualGlobalNetwork()
 
@@ -45,7 +41,7 @@ def params(untrained):
 
 @pytest.fixture(scope="module")
 def enhancer(params):
-    return Enhancer.from_params(NETWORK, params)
+    return Runner(NETWORK, params)
 
 
 def photograph(h, w, c=3, seed=0):
@@ -177,11 +173,11 @@ def test_an_untrained_network_takes_noise_away(untrained):
 
 def test_a_bright_image_is_up_to_a_network_that_sees_the_top(params):
     bright = photograph(40, 50) + np.uint8(150)
-    fading = Enhancer.from_params(NETWORK, params)
+    fading = Runner(NETWORK, params)
     np.testing.assert_array_equal(fading(bright), bright)
     network = DualGlobalNetwork(uses_maxima=True)
     params = init_params(network, jax.random.key(0))
-    assert (Enhancer.from_params(network, params)(bright) != bright).mean() > 0.5
+    assert (Runner(network, params)(bright) != bright).mean() > 0.5
 
 
 def test_a_scene_of_another_shape_is_refused(params):
@@ -201,7 +197,7 @@ def test_nothing_beyond_the_reach_is_seen(params):
     seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
     rows = np.flatnonzero(seen.any(1))
     reach = max(80 - rows.min(), rows.max() - 87)
-    assert NETWORK.reach_px - 9 < reach <= NETWORK.reach_px
+    assert NETWORK.receptive_radius_px - 9 < reach <= NETWORK.receptive_radius_px
 
 
 @pytest.mark.parametrize(
@@ -231,7 +227,7 @@ def test_tiles_equal_the_whole_image(params, enhancer, size, kind, channels):
 
 def test_many_sizes_compile_a_handful_of_times(params):
     network = DualGlobalNetwork(max_gain=31.0)  # not compiled by any other test
-    enhancer = Enhancer.from_params(network, params)
+    enhancer = Runner(network, params)
     for h, w in np.random.default_rng(0).integers(1, 300, (20, 2)):
         assert enhancer(np.zeros((h, w, 3), np.uint8)).shape == (h, w, 3)
     assert 1 <= _compiled(network)._cache_size() <= len(TILE_SHAPES)
@@ -255,7 +251,9 @@ class Pair:
 
 
 def take(count, *, least_framing=1.0, **arguments):
-    thumbnails = _WithThumbnails(_PairViews([Pair(seed) for seed in range(6)]))
+    thumbnails = _WithThumbnails(
+        _examples([[Pair(seed) for seed in range(6)]], [], False)
+    )
     batches = make_batches(
         thumbnails,
         seed=0,
@@ -359,5 +357,5 @@ def test_weights_go_through_a_file(tmp_path, params):
     image = photograph(30, 40)
     np.testing.assert_array_equal(
         Enhancer(checkpoint=str(path))(image),
-        Enhancer.from_params(network, params)(image),
+        Runner(network, params)(image),
     )

@@ -9,12 +9,12 @@ import lowlight_jax
 from lowlight_jax import enhance as _function
 from lowlight_jax.baselines import tone
 from lowlight_jax.data.photographs import (
-    EMBEDDED_EVALUATION,
+    EMBEDDED,
     EVERYDAY,
     darkened_pairs,
     load_embedded,
 )
-from lowlight_jax.inference.enhancer import Enhancer, _blend, _compiled, darkness
+from lowlight_jax.inference.runner import Enhancer, Runner, _blend, _compiled, darkness
 from lowlight_jax.inference.tiles import TILE_SHAPES, choose_tile_shape, plan_tiles
 from lowlight_jax.models import init_params
 from lowlight_jax.models.cnn import CNN
@@ -38,7 +38,7 @@ def params(network):
 
 @pytest.fixture(scope="module")
 def enhancer(network, params):
-    return Enhancer.from_params(network, params)
+    return Runner(network, params)
 
 
 def psnr(a, b):
@@ -148,7 +148,7 @@ def test_nothing_wraps(network, params, value):
     noise = loud["denoising"]["coarse"]["noise"]
     noise["kernel"], noise["bias"] = noise["kernel"] * 0, jnp.full((3,), -2.0)
     image = np.full((20, 20, 3), value, np.uint8)
-    assert (Enhancer.from_params(network, loud)(image) == 255).all()
+    assert (Runner(network, loud)(image) == 255).all()
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
@@ -164,7 +164,7 @@ def test_a_bright_photograph_stays_as_it_is(enhancer, kind):
 
 def test_a_hundred_sizes_compile_a_handful_of_times(params):
     network = DualNetwork(max_gain=16.0)  # not compiled by any other test
-    enhancer = Enhancer.from_params(network, params)
+    enhancer = Runner(network, params)
     rng = np.random.default_rng(0)
     for h, w in rng.integers(1, 420, (100, 2)):
         enhancer(np.zeros((h, w, 3), np.uint8))
@@ -222,7 +222,7 @@ def test_shipped_weights_leave_a_normal_photograph_alone():
 
 @pytest.mark.parametrize("stops", [2, 3, 4])
 def test_shipped_weights_are_better_than_a_power(stops):
-    photographs = load_embedded(EMBEDDED_EVALUATION)
+    photographs = load_embedded(EMBEDDED["validation"])
     pairs = darkened_pairs(photographs, EVERYDAY, [stops])
     ours = np.mean([psnr(lowlight_jax.enhance(pair.low), pair.high) for pair in pairs])
     power = np.mean([psnr(tone.gamma(pair.low), pair.high) for pair in pairs])
@@ -249,9 +249,9 @@ def test_the_learnt_noise_is_subtracted_as_far_as_asked(enhancer):
 
 def test_a_network_without_a_denoiser_says_so():
     network = CNN(width=4, layers=2)
-    enhancer = Enhancer.from_params(network, init_params(network, jax.random.key(0)))
+    enhancer = Runner(network, init_params(network, jax.random.key(0)))
     assert enhancer(photograph(5, 7)).shape == (5, 7, 3)
-    with pytest.raises(ValueError, match="has no denoising module"):
+    with pytest.raises(ValueError, match="has no such control"):
         enhancer(photograph(5, 7), denoise=0)
 
 

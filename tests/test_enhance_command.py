@@ -19,8 +19,10 @@ from lowlight_jax.baselines import METHODS
 from lowlight_jax.enhance import __main__ as command
 from lowlight_jax.images import files as image_files
 from lowlight_jax.images.files import Photo, read_photo, write_photo
-from lowlight_jax.inference.enhancer import DEFAULT_MODEL, Enhancer
+from lowlight_jax.inference import batch
 from lowlight_jax.inference.finish import finish
+from lowlight_jax.inference.methods import load_method
+from lowlight_jax.inference.runner import DEFAULT_MODEL, Enhancer
 from lowlight_jax.models import make_model
 from lowlight_jax.weights import WeightsError, save_weights, shipped_names
 
@@ -28,18 +30,18 @@ PHOTO = skimage.data.astronaut()[:41, 50:111] // 2
 
 
 class Inverter:
-    """Takes the place of `lowlight_jax.enhance.Enhancer`."""
+    """Takes the place of a network."""
 
     made = []
-    can_denoise = True
-    repairs = False
+    controls = {"denoise": 1.0}
+    needs_mask = False
 
-    def __init__(self, model, checkpoint):
-        self.model, self.checkpoint, self.calls = model, checkpoint, []
+    def __init__(self, model):
+        self.model, self.calls = model, []
         Inverter.made.append(self)
 
-    def __call__(self, image, *, strength, denoise):
-        self.calls.append({"strength": strength, "denoise": denoise})
+    def __call__(self, image, *, progress, **options):
+        self.calls.append(options)
         return np.iinfo(image.dtype).max - image
 
 
@@ -50,7 +52,12 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 
 def run(*words, factory=Inverter):
-    return command.run(command.parse_args([str(word) for word in words]), factory)
+    def load(model, params):
+        is_network = model in (*shipped_names(), "work")
+        stands_in = is_network and not params
+        return factory(model) if stands_in else load_method(model, params)
+
+    return command.run(command.parse_args([str(word) for word in words]), load)
 
 
 def save(*names, dtype=np.uint8, channels=3, **others):
@@ -165,10 +172,10 @@ def test_options_reach_the_network():
     run("in.png", "--output", "out", "--checkpoint", "work")
     run("in.png", "--output", "out", "--denoise", "0.4")
     first, second, third = Inverter.made
-    assert (first.model, first.checkpoint) == (DEFAULT_MODEL, None)
+    assert first.model == DEFAULT_MODEL
     assert first.calls == [{"strength": 0.3, "denoise": 0.0}]
-    assert str(second.checkpoint) == "work"
-    assert second.calls == [{"strength": 1.0, "denoise": 1.0}]
+    assert second.model == "work"
+    assert second.calls == [{"strength": 1.0}]
     assert third.calls == [{"strength": 1.0, "denoise": 0.4}]
 
 
@@ -251,8 +258,8 @@ def test_model_and_checkpoint_exclude_each_other():
 
 
 def test_missing_weights(capsys):
-    def factory(model, checkpoint):
-        raise WeightsError(f"there are no weights in {checkpoint}")
+    def factory(model):
+        raise WeightsError(f"there are no weights in {model}")
 
     save("in.png")
     words = ("in.png", "--output", "out", "--checkpoint", "work")
@@ -264,13 +271,13 @@ def test_missing_weights(capsys):
 @pytest.mark.parametrize("word", ["--no-denoise", "--denoise=1"])
 def test_network_without_denoising_module(word, capsys):
     class Brightener(Inverter):
-        can_denoise = False
+        controls = {}
 
     save("in.png")
     words = ("in.png", "--output", "out")
     assert run(*words, word, factory=Brightener) == 2
     error = capsys.readouterr().err
-    assert f"{DEFAULT_MODEL} is a network without a denoising" in error
+    assert f"{DEFAULT_MODEL} has no denoising module" in error
     assert files() == {"in.png"}
     assert run(*words, factory=Brightener) == 0
 
@@ -337,7 +344,7 @@ def test_finishing_comes_last(words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--model none", "--model none: there is no such network or classical"),
+        ("--model none", "none: there is no such network, classical method"),
         ("--model none", "`python -m lowlight_jax.enhance --list` shows all"),
         ("--model gamma --param power=2", "no parameter 'power'; expected one of"),
         ("--model gamma --param exponent=x", "exponent is 'x'; expected a number"),
@@ -350,8 +357,8 @@ def test_finishing_comes_last(words):
         ("--model edges --param detector=x", "expected sobel or canny"),
         ("--model intensity-slicing --param low=201", "low is 201 and high 200"),
         ("--model contrast-stretching --param low_percent=99", "low_percent is 99"),
-        ("--model lime --no-denoise", "without denoising; leave --denoise"),
-        ("--model lime --denoise 1", "without denoising; leave --denoise"),
+        ("--model lime --no-denoise", "lime has no denoising module; leave --denoise"),
+        ("--model lime --denoise 1", "lime has no denoising module; leave --denoise"),
         ("--model dual --param exponent=1", "only classical methods have parameters"),
         ("--checkpoint w --param exponent=1", "only classical methods have parameters"),
     ],
@@ -515,8 +522,8 @@ def test_one_photo_is_read_ahead_and_one_written_behind(monkeypatch):
 
         return noted
 
-    monkeypatch.setattr(command, "read_photo", note("read", read_photo))
-    monkeypatch.setattr(command, "write_photo", note("write", write_photo))
+    monkeypatch.setattr(batch, "read_photo", note("read", read_photo))
+    monkeypatch.setattr(batch, "write_photo", note("write", write_photo))
     monkeypatch.setattr(Inverter, "__call__", note("enhance", Inverter.__call__))
     save(*(f"in/{index}.png" for index in range(12)))
     assert run("in", "--output", "out") == 0
@@ -526,18 +533,6 @@ def test_one_photo_is_read_ahead_and_one_written_behind(monkeypatch):
         done = {kind: events[:index].count(kind) for kind in events}
         assert done["read"] - done["enhance"] <= 2
         assert done["enhance"] - done["write"] <= 2
-
-
-def test_help_imports_nothing_heavy():
-    code = (
-        "import sys; from lowlight_jax.enhance import __main__ as m\n"
-        "try: m.main(['--help'])\n"
-        "except SystemExit: sys.exit(str("
-        "{'jax', 'flax', 'cv2', 'scipy', 'skimage', 'grain'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stderr.strip() == "set()"
-    assert "--output OUT" in done.stdout
 
 
 def test_the_real_network():
@@ -564,15 +559,15 @@ def test_the_real_network():
 
 
 class Painter:
-    """Takes the place of `Repairer`: holes become white."""
+    """Takes the place of a network for inpainting: holes become white."""
 
-    can_denoise = False
-    repairs = True
+    controls = {}
+    needs_mask = True
 
-    def __init__(self, model, checkpoint):
+    def __init__(self, model):
         pass
 
-    def __call__(self, image, mask):
+    def __call__(self, image, mask, *, strength, progress):
         if mask.shape != image.shape[:2]:
             raise ValueError("mask has another shape")
         return np.where(mask[..., None], np.iinfo(image.dtype).max, image)
@@ -628,7 +623,7 @@ def test_a_mask_of_another_size_is_named(capsys):
     [
         (["--mask", "none.png"], "--mask: none.png"),
         (["b.png", "--mask", "a.png"], "expected one IN file"),
-        (["--denoise", "0.5"], "without a denoising module"),
+        (["--denoise", "0.5"], "has no denoising module"),
     ],
 )
 def test_masks_that_cannot_be_used(words, message, capsys):
@@ -643,7 +638,7 @@ def test_a_mask_is_for_networks_that_repair(capsys):
     save("in.png")
     for words in ([], ["--model", "gamma"]):
         assert run("in.png", "--output", "out", "--mask", "in.png", *words) == 2
-        assert "only networks that repair" in capsys.readouterr().err
+        assert "only methods that repair" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -665,7 +660,7 @@ def test_a_missing_extra_is_told_before_anything_is_computed(
 def test_progress_counts_a_slow_photo_as_far_as_it_is(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        command, "_show", lambda *args: shown.append((args[2], args[3]))
+        command, "_show", lambda *args: shown.append((args[2], args[4]))
     )
     Path("in").mkdir()
     for name in ("a.png", "b.png"):

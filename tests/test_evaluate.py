@@ -83,12 +83,12 @@ def test_mean_matching_matches_the_mean():
     "short, full", [("psnr", "psnr_rgb"), ("lpips", "lpips_alex"), ("niqe", "niqe")]
 )
 def test_short_names(short, full):
-    assert scoring.resolve_measures([short]) == [full]
+    assert scoring.resolve_metrics([short]) == [full]
 
 
 def test_unknown_measure_is_named():
-    with pytest.raises(ValueError, match="no measure 'pnsr'"):
-        scoring.resolve_measures(["pnsr"])
+    with pytest.raises(ValueError, match="no metric 'pnsr'"):
+        scoring.resolve_metrics(["pnsr"])
 
 
 @pytest.fixture

@@ -593,6 +593,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Image, "open", deny)
+    (tmp_path / "secret.png").touch()
     with pytest.raises(ImageFileError, match=r"cannot be read \(Permission denied\)"):
         read_photo(tmp_path / "secret.png")
 
@@ -703,3 +704,25 @@ def test_find_images(tmp_path):
     assert find_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
     with pytest.raises(ImageFileError, match="does not exist"):
         find_images(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "deep.png", "deep.tif"])
+def test_bytes_and_open_files_read_as_their_file_does(name, tmp_path):
+    deep = np.uint16 if name.startswith("deep") else np.uint8
+    pixels = np.arange(5 * 7 * 3, dtype=deep).reshape(5, 7, 3)
+    alpha = None if name == "a.jpg" else np.full((5, 7), 777, deep)
+    write_photo(tmp_path / name, Photo(pixels, alpha))
+    expected = read_photo(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    with (tmp_path / name).open("rb") as file:
+        for given in (content, io.BytesIO(content), file):
+            photo = read_photo(given)
+            np.testing.assert_array_equal(photo.pixels, expected.pixels)
+            assert (photo.alpha is None) == (expected.alpha is None)
+            assert photo.is_lossy == expected.is_lossy
+
+
+@pytest.mark.parametrize("content", [b"", b"a letter"])
+def test_bytes_that_are_no_image_are_refused(content):
+    with pytest.raises(ImageFileError, match="^the image is (an empty|not an image)"):
+        read_photo(content)

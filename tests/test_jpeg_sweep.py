@@ -13,7 +13,14 @@ import skimage.metrics
 from PIL import Image
 
 from lowlight_jax import jpeg_sweep
-from lowlight_jax.jpeg_sweep import Row, encode, main, mean_rows, parse_qualities, sweep
+from lowlight_jax.evaluation.jpeg_quality import (
+    PROTOCOL,
+    Row,
+    encode,
+    mean_rows,
+    sweep,
+)
+from lowlight_jax.jpeg_sweep import main, parse_qualities
 
 PHOTO = skimage.data.coffee()[100:213, 150:301]
 TABLE_1 = list(range(95, 0, -5))
@@ -32,7 +39,7 @@ def save(*names, pixels=PHOTO):
 
 def read_csv(path="out/jpeg_sweep.csv"):
     lines = Path(path).read_text().splitlines()
-    assert lines[0] == f"# {jpeg_sweep.PROTOCOL}"
+    assert lines[0] == f"# {PROTOCOL}"
     assert '"pillow"' in lines[1]
     return list(csv.DictReader(lines[2:]))
 

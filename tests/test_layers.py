@@ -19,7 +19,7 @@ from lowlight_jax.models.layers import (
     conv2d,
     conv2d_transposed,
     kernel_gradient,
-    output_pixel_reach,
+    receptive_radius,
 )
 
 # (kernel_px, stride, c_in, c_out, h, w): every layer of the dual network, then widths
@@ -118,6 +118,25 @@ def test_transposed_and_gradients_equal_xlas_adjoint(shape):
     expected = _with_gradients(lambda y, k: _reference_transposed(y, k, stride))
     got = _with_gradients(lambda y, k: conv2d_transposed(y, k, stride))
     _assert_close(got(y, kernel, x), expected(y, kernel, x))
+
+
+@pytest.mark.parametrize(
+    "layer, reference",
+    [(conv2d, _reference), (conv2d_transposed, _reference_transposed)],
+)
+def test_second_derivatives_are_taken_in_reverse_mode(layer, reference):
+    """A Hessian times a vector, of a loss that is not quadratic in the kernel."""
+    x, kernel, _ = _arrays((3, 2, 3, 3, 4, 4))
+
+    def product(function):
+        def loss(kernel):
+            return jnp.mean(jnp.sin(function(x, kernel, 2)))
+
+        return jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), kernel))(kernel)
+
+    _assert_close(product(layer), product(reference))
+    with pytest.raises(TypeError, match="forward-mode .* custom_vjp"):
+        jax.jvp(lambda k: layer(x, k, 2), (kernel,), (kernel,))
 
 
 @WHOLE_STRIDES
@@ -271,4 +290,4 @@ def test_reach_is_how_far_the_gradient_goes(stack):
         seen = np.asarray(gradient(jnp.zeros((1, 48, 48, 1)), i))
         rows = np.flatnonzero(seen.any((0, 2, 3)))
         farthest = max(farthest, i - rows[0], rows[-1] - i)
-    assert farthest == output_pixel_reach(stack)
+    assert farthest == receptive_radius(stack)

@@ -8,7 +8,7 @@ import pytest
 from lowlight_jax.losses import dual, two_way
 from lowlight_jax.losses.colour import colour_difference
 from lowlight_jax.losses.structural import structural_loss
-from lowlight_jax.models.dual import Denoised, Enhanced
+from lowlight_jax.types import Denoised, Enhanced
 
 SHAPE = (2, 48, 48, 3)
 

@@ -1,4 +1,4 @@
-"""Fidelity measures against other people's numbers, and what all measures promise."""
+"""Fidelity metrics against other people's numbers, and what all metrics promise."""
 
 import functools
 import inspect
@@ -38,12 +38,15 @@ MIN_SIDE_PX = {
     "noise_level": 3,
 }
 
+NO_REFERENCE = {n for n, metric in metrics.METRICS.items() if not metric.needs}
+
 DISTORTIONS = ["noise10", "noise50", "blur2", "dark", "invert", "shift"]
 
 
 def arguments_of(name, pred, target):
-    """The images that the measure takes: one, or two."""
-    return (pred,) if name in metrics.NO_REFERENCE else (pred, target)
+    """The images that the metric takes: one, or two."""
+    mask = [jnp.ones_like(pred[..., :1])] if name == "psnr_holes" else []
+    return (pred, target, *mask) if metrics.METRICS[name].needs else (pred,)
 
 
 def random_images(seed, shape=(1, 24, 29, 3)):
@@ -51,7 +54,7 @@ def random_images(seed, shape=(1, 24, 29, 3)):
 
 
 def random_pair(name, b=1, c=3):
-    """Two batches of about the smallest images that the measure takes."""
+    """Two batches of about the smallest images that the metric takes."""
     h, w = {"ms_ssim_rgb": (161, 163), "niqe": (97, 193)}.get(name, (24, 29))
     return random_images(1, (b, h, w, c)), random_images(2, (b, h, w, c))
 
@@ -61,13 +64,13 @@ def random_pair(name, b=1, c=3):
 def test_fidelity_equals_the_references(photograph, distortion):
     name = f"{photograph}/{distortion}"
     row, pred, target = GOLDEN["images"][name], image(name), photograph_of(name)
-    for measure, tolerance in (
+    for metric, tolerance in (
         ("psnr_rgb", 1e-4),
         ("ssim_rgb", 3e-5),
         ("ms_ssim_rgb", 2e-6),
     ):
-        found = float(metrics.METRICS[measure](pred, target)[0])
-        assert found == pytest.approx(row[measure], abs=tolerance), measure
+        found = float(metrics.METRICS[metric](pred, target)[0])
+        assert found == pytest.approx(row[metric], abs=tolerance), metric
 
 
 @pytest.mark.parametrize("distortion", DISTORTIONS)
@@ -111,22 +114,23 @@ def test_ms_ssim_counts_a_negative_scale_as_0():
 
 @pytest.mark.parametrize("name", WITHOUT_EXTRA)
 def test_a_batch_is_its_images_and_vmap_and_jit_change_nothing(name):
-    measure = metrics.METRICS[name]
+    metric = metrics.METRICS[name]
     pair = arguments_of(name, *random_pair(name, b=2))
-    together = measure(*pair)
+    together = metric(*pair)
     assert together.shape == (2,)
     # Under vmap each call sees a batch of one image.
-    mapped = jax.jit(jax.vmap(measure))(*(x[:, None] for x in pair))[:, 0]
+    mapped = jax.jit(jax.vmap(metric))(*(x[:, None] for x in pair))[:, 0]
     np.testing.assert_allclose(mapped, together, rtol=2e-5)
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(WITHOUT_EXTRA) - metrics.NO_REFERENCE - {"saturation_ratio"})
+    "name", sorted(set(WITHOUT_EXTRA) - NO_REFERENCE - {"saturation_ratio"})
 )
 def test_measures_of_two_images_are_symmetric(name):
     x, y = random_pair(name)
-    measure = metrics.METRICS[name]
-    np.testing.assert_allclose(measure(x, y), measure(y, x), rtol=1e-5)
+    metric = metrics.METRICS[name]
+    there, back = metric(*arguments_of(name, x, y)), metric(*arguments_of(name, y, x))
+    np.testing.assert_allclose(there, back, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(WITHOUT_EXTRA) - COLOUR_ONLY))
@@ -181,33 +185,33 @@ def test_value_and_gradient_are_finite(name):
 def test_the_gradient_is_the_slope(name):
     target, other = random_pair(name)
     pred = 0.2 + 0.3 * target + 0.3 * other
-    measure, step = value_and_gradient(name), 1e-2 * (other - target)
-    _, gradient = measure(pred, target)
-    measured = (measure(pred + step, target)[0] - measure(pred - step, target)[0]) / 2
+    metric, step = value_and_gradient(name), 1e-2 * (other - target)
+    _, gradient = metric(pred, target)
+    measured = (metric(pred + step, target)[0] - metric(pred - step, target)[0]) / 2
     expected = float((gradient * step).sum())
     assert expected == pytest.approx(float(measured), rel=2e-2)
 
 
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_unusable_input_is_refused_in_one_sentence(name):
-    measure, one = metrics.METRICS[name], name in metrics.NO_REFERENCE
+    metric, one = metrics.METRICS[name], name in NO_REFERENCE
     x = random_images(0)
     smaller = x[:, 1:]
     if not one:
         with pytest.raises(ValueError, match=f"{name} needs two images of one shape"):
-            measure(x, smaller)
+            metric(*arguments_of(name, x, smaller))
     for bad, message in (
         (x[0], r"found shape \(24, 29, 3\)"),
         ((x * 255).astype(jnp.uint8), "divide 8-bit images by 255"),
         (jnp.concatenate([x, x[..., :1]], axis=3), "found 4 in shape"),
     ):
         with pytest.raises(ValueError, match=message) as error:
-            measure(*arguments_of(name, bad, bad))
+            metric(*arguments_of(name, bad, bad))
         assert str(error.value).startswith(f"{name} needs ")
         assert "\n" not in str(error.value)
     if name in COLOUR_ONLY:
         with pytest.raises(ValueError, match="needs 3 channels, found 1"):
-            measure(x[..., :1], x[..., :1])
+            metric(x[..., :1], x[..., :1])
 
 
 @pytest.mark.parametrize("name", MIN_SIDE_PX)
@@ -226,10 +230,11 @@ def test_half_precision_is_widened():
     assert metrics.psnr_rgb(x, x * 0.5).dtype == jnp.float32
 
 
-def test_the_table_of_measures_is_complete():
+def test_the_table_of_metrics_is_complete():
     for name in metrics.METRICS:
         assert name in metrics.__all__
-        assert getattr(metrics, name) is metrics.METRICS[name]
+        assert getattr(metrics, name) is metrics.METRICS[name].function
         assert name in (metrics.__doc__ or "")
-        takes_one = len(inspect.signature(metrics.METRICS[name]).parameters) == 1
-        assert takes_one == (name in metrics.NO_REFERENCE)
+        metric = metrics.METRICS[name]
+        taken = list(inspect.signature(metric.function).parameters)
+        assert len(taken) == 1 + len(metric.needs) or name == "delta_e_itp"

@@ -44,9 +44,9 @@ def test_ciede2000_of_sharmas_pairs(i):
 @pytest.mark.parametrize("name", names_with("delta_e_itp_203"))
 def test_mean_differences_of_photographs(name):
     row, pred, target = GOLDEN["images"][name], image(name), photograph_of(name)
-    for measure in ("delta_e76", "ciede2000"):
-        found = float(metrics.METRICS[measure](pred, target)[0])
-        assert found == pytest.approx(row[measure], abs=1e-4), measure
+    for metric in ("delta_e76", "ciede2000"):
+        found = float(metrics.METRICS[metric](pred, target)[0])
+        assert found == pytest.approx(row[metric], abs=1e-4), metric
     found = float(metrics.delta_e_itp(pred, target)[0])
     assert found == pytest.approx(row["delta_e_itp"], rel=1e-5)
     found = float(metrics.delta_e_itp(pred, target, white_cd_m2=203.0)[0])

@@ -85,24 +85,22 @@ def test_without_any_detail_there_is_no_score():
 
 def test_a_diverged_image_has_no_score_and_does_not_spoil_its_batch():
     x = jnp.concatenate([image("coffee/ref")[:, :192, :192]] * 2)
-    for measure in (metrics.niqe, metrics.brisque):
-        spoilt = measure(x.at[1, 5, 5, 1].set(jnp.nan))
-        assert np.isnan(spoilt[1]) and spoilt[0] == measure(x[:1])[0]
+    for metric in (metrics.niqe, metrics.brisque):
+        spoilt = metric(x.at[1, 5, 5, 1].set(jnp.nan))
+        assert np.isnan(spoilt[1]) and spoilt[0] == metric(x[:1])[0]
 
 
 def test_noise_and_blur_look_less_natural():
-    for measure in (metrics.niqe, metrics.brisque):
-        scores = [
-            measure(image(f"chelsea/{d}"))[0] for d in ("ref", "noise10", "blur2")
-        ]
+    for metric in (metrics.niqe, metrics.brisque):
+        scores = [metric(image(f"chelsea/{d}"))[0] for d in ("ref", "noise10", "blur2")]
         assert scores[0] < min(scores[1:])
 
 
 def test_what_is_scored_is_what_a_file_holds():
     x = image("coffee/ref")
-    for measure in (metrics.niqe, metrics.brisque):
+    for metric in (metrics.niqe, metrics.brisque):
         for fraction in (0.4, -0.4):
-            assert measure(x + fraction / 255)[0] == measure(x)[0]
+            assert metric(x + fraction / 255)[0] == metric(x)[0]
 
 
 def test_float64_outside_jit_whatever_jax_is_set_to():

@@ -23,8 +23,8 @@ import pytest
 
 from lowlight_jax.convert import mirnet as mirnet_import
 from lowlight_jax.convert.mirnet import ImportFailed, convert, main
+from lowlight_jax.models.layer_table import layer_rows
 from lowlight_jax.models.mirnet import MIRNet
-from lowlight_jax.summary import layer_rows
 from lowlight_jax.weights import load_weights
 
 GOLDENS = Path(__file__).parent / "goldens"

@@ -7,7 +7,7 @@ import pytest
 
 from lowlight_jax.models import MODELS, example_inputs, make_model
 from lowlight_jax.models.dual import DualNetwork
-from lowlight_jax.summary import layer_rows
+from lowlight_jax.models.layer_table import layer_rows
 
 PARAMETERS = {
     "dual": 93_705,
@@ -151,8 +151,8 @@ def test_nothing_beyond_the_reach_is_seen(fields):
     seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
     rows = np.flatnonzero(seen.any(1))
     reach = max(48 - rows.min(), rows.max() - 51)
-    assert reach <= network.reach_px
-    assert reach > network.reach_px - 6  # and the bound is not far off
+    assert reach <= network.receptive_radius_px
+    assert reach > network.receptive_radius_px - 6  # and the bound is not far off
 
 
 def test_wrong_size_says_what_to_do(params):

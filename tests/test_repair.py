@@ -1,7 +1,7 @@
 """Damage removal: holes are drawn, found and filled; nothing else is touched."""
 
+import dataclasses
 import io
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,11 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from lowlight_jax import metrics
 from lowlight_jax.baselines import inpainting
 from lowlight_jax.data.photographs import damaged_pairs
-from lowlight_jax.inference.enhancer import Enhancer
-from lowlight_jax.inference.repairer import Repairer
+from lowlight_jax.inference.runner import Enhancer, Repairer, Runner
 from lowlight_jax.losses.repair import mean_in_holes
-from lowlight_jax.metrics.holes import psnr_holes
 from lowlight_jax.models import init_params
 from lowlight_jax.models.inpaint import InpaintNetwork, fill_smoothly
 from lowlight_jax.ops.damage import (
@@ -25,6 +24,7 @@ from lowlight_jax.ops.damage import (
     punch_holes,
     random_holes,
 )
+from lowlight_jax.tasks.inpainting import INPAINTING
 from lowlight_jax.weights import WeightsError
 
 
@@ -40,7 +40,9 @@ def one_hole(h, w, top=20, left=30, side=12):
     return mask
 
 
-module = sys.modules["lowlight_jax.inference.repairer"]  # `enhance` is a function too
+def psnr_holes(pred, target, mask):
+    images = (np.float32(image)[None] / 255 for image in (pred, target, mask))
+    return metrics.psnr_holes(*images)[0]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def params(network):
 
 @pytest.fixture(scope="module")
 def repairer(network, params):
-    return Repairer.from_params(network, params)
+    return Runner(network, params)
 
 
 @pytest.mark.parametrize("kind", ["discs", "rectangles", "scratches", "strokes"])
@@ -151,7 +153,7 @@ def test_no_pixel_sees_farther_than_it_says(network, params):
     run = jax.jit(lambda x: network.apply({"params": params}, x, holes).pred)
     moved = np.abs(run(image) - run(changed))[0].max((1, 2)) > 1e-6
     assert moved[at + 1 : at + 40].any()
-    assert np.flatnonzero(moved).max() - at <= network.reach_px
+    assert np.flatnonzero(moved).max() - at <= network.receptive_radius_px
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 50), (33, 41), (200, 130)])
@@ -179,7 +181,8 @@ def test_tile_borders_do_not_show(repairer, monkeypatch):
     mask = one_hole(90, 700, 30, 340, 40) | one_hole(90, 700, 60, 100, 20)
     results = []
     for side in (544, 640):  # two grids of tiles
-        monkeypatch.setattr(module, "_TILE_SHAPES", ((side, side),))
+        task = dataclasses.replace(INPAINTING, window_shapes=((side, side),))
+        monkeypatch.setattr(InpaintNetwork, "task", task)
         results.append(repairer(image, mask))
     assert (results[0] != image).any()
     np.testing.assert_allclose(results[0].astype(int), results[1], atol=1)
@@ -199,10 +202,10 @@ def test_bad_input_is_one_sentence(repairer, image, mask, message):
         repairer(image, mask)
 
 
-def test_weights_of_the_other_kind_are_refused(network, params):
-    with pytest.raises(WeightsError, match="repair holes and do not brighten"):
-        Enhancer.from_params(network, params)
-    with pytest.raises(WeightsError, match="do not repair holes"):
+def test_weights_of_another_task_are_refused():
+    with pytest.raises(WeightsError, match="are for inpainting; expected .* bright"):
+        Enhancer("inpaint")
+    with pytest.raises(WeightsError, match="are for brightening; expected .* inpaint"):
         Repairer("dual")
 
 

@@ -21,15 +21,14 @@ from lowlight_jax.evaluation.picture_grid import (
 )
 from lowlight_jax.evaluation.scoring import Scores
 from lowlight_jax.images.files import read_rgb8
+from lowlight_jax.reproduce import PAPERS, claims, figures, page, parts, recipes
 from lowlight_jax.reproduce import __main__ as command
-from lowlight_jax.reproduce import claims, figures, page, parts, recipes
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section, scores_section, write_report
 from lowlight_jax.reproduce.parts import Part, run_parts
 from lowlight_jax.reproduce.study import Run, Study, cut_middle, mean_of_seeds
 from lowlight_jax.reproduce.trainings import plan_trainings
 from lowlight_jax.runtime.progress import listening, track
-from lowlight_jax.weights import WeightsError
 
 MEANS = {
     "full": [20.0, 20.4],
@@ -45,8 +44,8 @@ TRAININGS = [f"{r}-{v}" for r in recipes.DUAL_RECIPES for v in VARIANTS]
 # Claims
 
 
-def compare(better, worse, measure="psnr_rgb", means=MEANS, trained=TRAINED):
-    return claims.compare(Claim("", better, worse), measure, means, trained)
+def compare(better, worse, metric="psnr_rgb", means=MEANS, trained=TRAINED):
+    return claims.compare(Claim("", better, worse), metric, means, trained)
 
 
 def test_noise_of_two_trained_methods_is_students_t():
@@ -59,7 +58,7 @@ def test_noise_of_two_trained_methods_is_students_t():
 
 
 @pytest.mark.parametrize(
-    ("better", "worse", "measure", "answer"),
+    ("better", "worse", "metric", "answer"),
     [
         ("full", "half", "psnr_rgb", claims.CONFIRMED),
         ("half", "full", "psnr_rgb", claims.REFUTED),
@@ -69,8 +68,8 @@ def test_noise_of_two_trained_methods_is_students_t():
         ("classical", "worse", "psnr_rgb", claims.CONFIRMED),
     ],
 )
-def test_answers(better, worse, measure, answer):
-    assert compare(better, worse, measure).answer == answer
+def test_answers(better, worse, metric, answer):
+    assert compare(better, worse, metric).answer == answer
 
 
 def test_noise_without_seeds():
@@ -228,7 +227,7 @@ def test_the_middle_of_a_pair():
 
 
 def test_recipes_are_valid_and_variants_differ():
-    for paper in recipes.PAPERS:
+    for paper in PAPERS:
         configs = recipes.trainings(paper, recipes.command_config())
         for config in configs.values():
             validate(config)
@@ -297,16 +296,16 @@ def test_given_weights_stand_in_for_every_seed(tmp_path):
 
 @pytest.mark.parametrize("text", ["paper-full", "paper=dual", "=dual"])
 def test_given_weights_of_no_training_are_refused(text):
-    with pytest.raises(ConfigError, match="expected NAME=WEIGHTS, NAME one of paper-f"):
+    with pytest.raises(ConfigError, match="expected NAME=MODEL, NAME one of paper-f"):
         command.parse_given([text], TRAININGS)
 
 
 def test_given_weights_that_do_other_things_are_refused():
-    with pytest.raises(WeightsError, match="expected one with 'denoise'"):
+    with pytest.raises(ValueError, match="paper-full=cnn has no denoising module"):
         command.check_given("dual", {"paper-full": "cnn"})
-    with pytest.raises(WeightsError, match="expected one with 'repair'"):
+    with pytest.raises(ValueError, match="for brightening; expected one for inpaint"):
         command.check_given("cnn", {"inpaint": "dual"})
-    command.check_given("cnn", {"cnn": "cnn", "inpaint": "inpaint"})
+    command.check_given("cnn", {"cnn": "cnn", "mirnet": "gamma", "inpaint": "telea"})
 
 
 def test_a_report_without_images_is_refused(tmp_path, monkeypatch):
@@ -456,7 +455,7 @@ def test_everything_is_trained_and_shown(tmp_path):
     c.data.crop_px, c.data.batch_size = 48, 2
     html = command.reproduce("dual", c, tmp_path, {}).read_text()
     for recipe, words in recipes.DUAL_RECIPES.items():
-        title = f"Figure 6: measures against training steps, {words}"
+        title = f"Figure 6: metrics against training steps, {words}"
         assert title.replace("'", "&#39;") in html
         rows = read_table(tmp_path / f"tables/figure-6-{recipe}.csv")
         # Seeds and evaluations of three variants and of the one without denoising.

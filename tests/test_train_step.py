@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from lowlight_jax.losses.dual import EnhancementWeights
+from lowlight_jax.models import all_phases
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose
 from lowlight_jax.runtime import parallel
+from lowlight_jax.tasks.task import Settings, make_objective
 from lowlight_jax.training import telemetry
-from lowlight_jax.training.objectives import OBJECTIVES, Settings, make_objective
 from lowlight_jax.training.optimizer import make_optimizer, make_schedule
 from lowlight_jax.training.step import init_train_state, train_step
 
@@ -280,7 +281,7 @@ def test_unknown_optimizer_is_named(name):
 
 
 def test_phases_are_in_the_papers_order():
-    assert list(OBJECTIVES)[:3] == ["enhance", "denoise", "joint"]
+    assert all_phases()[:3] == ["enhance", "denoise", "joint"]
 
 
 def test_underexposure_halves_the_light_per_stop():

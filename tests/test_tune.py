@@ -6,9 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from lowlight_jax import tune as command
 from lowlight_jax.config import base_config, model_config, only_phase
-from lowlight_jax.tune import Range, SearchError, default_search, parse_range, tune
+from lowlight_jax.training.search import (
+    Range,
+    SearchError,
+    default_search,
+    parse_range,
+    tune,
+)
 
 optuna = pytest.importorskip("optuna", reason="the extra [tune] is not installed")
 ROOT = Path(__file__).parents[1]
@@ -112,22 +120,27 @@ def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):
 
 
 def test_the_command_trains_and_shows_the_best(tmp_path):
-    command = [
-        *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/smoke.py"),
-        *(f"--study={tmp_path}/s.db", "--trials=1", "--config.model.fine_layers=0"),
-        *("--config.phases.denoise.steps=0", "--config.phases.joint.steps=0"),
-        *("--config.phases.enhance.steps=4", "--config.evaluate_every_steps=4"),
-        "--search=phases.enhance.learning_rate=1e-4:1e-3:log",
+    dark = np.random.default_rng(0).integers(0, 64, (9, 48, 48, 3), dtype=np.uint8)
+    for side, gain in (("low", 1), ("high", 4)):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for number, pixels in enumerate(dark * np.uint8(gain)):
+            Image.fromarray(pixels).save(tmp_path / "pairs" / side / f"{number}.png")
+    words = [
+        *(sys.executable, "-m", "lowlight_jax.tune", "--config=configs/cnn.py"),
+        *(f"--study={tmp_path}/s.db", "--trials=1", "--config.model.width=8"),
+        *(f"--config.data.root={tmp_path}/pairs", "--config.data.crop_px=32"),
+        *("--config.phases.supervised.steps=4", "--config.evaluate_every_steps=4"),
+        "--search=phases.supervised.learning_rate=1e-4:1e-3:log",
     ]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "--config.phases.enhance.learning_rate=" in result.stdout
+    assert "--config.phases.supervised.learning_rate=" in result.stdout
     assert (tmp_path / "s/trial-0000/weights.safetensors").exists()
-    bad = subprocess.run(
-        [*command[:-1], "--search=nothing=1:2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert bad.returncode == 1
-    assert bad.stderr.count("\n") == 1 and "expected a key" in bad.stderr
+
+
+def test_a_bad_range_ends_the_command_with_a_sentence(tmp_path, call_command, capsys):
+    words = ["--config=configs/smoke.py", f"--study={tmp_path}/s.db"]
+    assert call_command(command, *words, "--search=nothing=1:2") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "expected a key" in error
+    assert error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import pytest
 import safetensors.numpy
 
 from lowlight_jax import weights
+from lowlight_jax.data.photographs import load_embedded
+from lowlight_jax.inference.methods import load_method
 from lowlight_jax.models.dual import DualNetwork
 
 MODEL = {"name": "dual", "fine_layers": 5, "max_gain": 8.0, "share_stages": True}
@@ -79,3 +82,26 @@ def test_shipped_weights_load_and_have_a_card(name):
 
 def test_weights_ship():
     assert "dual" in weights.shipped_names()
+
+
+GOLDEN = Path(__file__).parent / "goldens" / "shipped.npz"  # made at commit 6a2f61e
+PHOTOGRAPHS = (
+    *("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
+    "motorcycle_left.png",
+)
+
+
+@pytest.mark.parametrize("model", weights.shipped_names())
+def test_shipped_weights_give_the_pixels_they_gave(model):
+    method = load_method(model)
+    with np.load(GOLDEN) as expected:
+        for name, image in load_embedded(PHOTOGRAPHS).items():
+            image = image[60:124, 200:256]
+            if method.needs_mask:
+                mask = np.zeros(image.shape[:2], np.uint8)
+                mask[20:30, 10:30] = 1
+                result = method(np.where(mask[..., None], 0, image), mask)
+            else:
+                result = method(image // 4)
+            difference = np.abs(result.astype(int) - expected[f"{model} {name}"])
+            assert difference.max() <= 1

@@ -47,8 +47,8 @@ def ghp(
       image: uint8 `[h, w, c]`.
       sigma_u8: of the noise after equalisation, in the mean of the channels and in each
         difference; that is sigma / sqrt(3) for independent noise sigma in each channel.
-        0 estimates it in each of the three, as a median: where equalisation raised the
-        noise more than elsewhere, some of it stays.
+        0 estimates it in each of the three by a median; where equalisation amplified
+        the noise more than elsewhere, some remains.
     Source: Zuo, Zhang, Song, Zhang, Gao 2014, doi:10.1109/TIP.2014.2316423; histogram
     equalisation before it.
     """
@@ -65,9 +65,9 @@ def ghp(
 def denoise(image: np.ndarray, *, sigma_u8: float) -> np.ndarray:
     """Removes white Gaussian noise, but not the gradients that were below it.
 
-    A pass codes groups of similar patches in the principal components of their cluster,
-    where it shrinks what differs from the group's mean; then it takes steps towards
-    gradients that are ordered as they are and have the histogram of the clean image.
+    Each pass shrinks the coefficients of similar patches, in the principal components
+    of their cluster, towards the mean of the group. Then it moves the gradients, in
+    their present order, to the histogram of the clean image.
 
     Args:
       image: float32 `[h, w]`, code values from 0 to 255 and the noise.

@@ -3,9 +3,12 @@
 The mask is uint8 `[h, w, 1]`, not 0 in holes. The image is unchanged outside them.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
+Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _RADIUS_PX = 3  # of the neighbourhood, as in OpenCV's example
 
 

@@ -1,7 +1,7 @@
 """LIME: divides by an illumination that is smooth but for the edges of the scene.
 
-Contract: `lowlight_jax.baselines.method`. Not here: the denoising (BM3D) that the paper
-adds, whose free implementations are none.
+Contract: `lowlight_jax.baselines.method`. Not here: the paper's denoising (BM3D), which
+has no freely licensed implementation.
 """
 
 from typing import Annotated

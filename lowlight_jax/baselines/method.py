@@ -53,7 +53,7 @@ def method(function: Method) -> Method:
 def defaults(function: Method) -> dict[str, object]:
     """The parameters of a method by name."""
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.name != "image"}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def parse_params(function: Method, texts: Sequence[str]) -> dict[str, object]:
@@ -96,14 +96,14 @@ def _annotation(function: Method, name: str):
     return inspect.signature(function).parameters[name].annotation
 
 
-def _kind_and_range(annotation) -> tuple[type, Range, bool]:
+def _kind_and_range(annotation: object) -> tuple[type, Range, bool]:
     """float or int, its range, and whether it is a tuple of them."""
     kind, limits = typing.get_args(annotation)
     many = typing.get_origin(kind) is tuple
     return (typing.get_args(kind)[0] if many else kind), limits, many
 
 
-def _expected(annotation) -> str:
+def _expected(annotation: object) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return " or ".join(typing.get_args(annotation))
     kind, limits, many = _kind_and_range(annotation)
@@ -116,7 +116,7 @@ def _expected(annotation) -> str:
     return f"{noun} from {limits.low:g} to {limits.high:g}"
 
 
-def _parse(name: str, text: str, annotation) -> object:
+def _parse(name: str, text: str, annotation: object) -> object:
     if typing.get_origin(annotation) is typing.Literal:
         return text
     kind, _, many = _kind_and_range(annotation)
@@ -128,7 +128,7 @@ def _parse(name: str, text: str, annotation) -> object:
         ) from None
 
 
-def _check(name: str, value: object, annotation) -> None:
+def _check(name: str, value: object, annotation: object) -> None:
     if typing.get_origin(annotation) is typing.Literal:
         good = value in typing.get_args(annotation)
     else:

@@ -215,7 +215,9 @@ class Canvas:
         return self._total / self._weight
 
 
-def _grid(shape, size_px: int, step_px: int) -> tuple[np.ndarray, np.ndarray]:
+def _grid(
+    shape: tuple[int, int], size_px: int, step_px: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of `references`."""
     lasts = [side - size_px for side in shape]
     return tuple(np.unique(np.r_[0:last:step_px, last]) for last in lasts)

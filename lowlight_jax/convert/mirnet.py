@@ -22,16 +22,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import flax.traverse_util
-import jax
 import numpy as np
 
-from lowlight_jax.models.mirnet import STRIDE, MIRNet
-from lowlight_jax.summary import layer_rows
-from lowlight_jax.weights import save_weights
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 
+PROG = "python -m lowlight_jax.convert.mirnet"
 CHECKPOINT = "variables/variables"
 DATA = f"{CHECKPOINT}.data-00000-of-00001"
 FILES = ("saved_model.pb", f"{CHECKPOINT}.index", DATA)
@@ -83,7 +81,9 @@ def download(repo: str, revision: str, *, offline: bool = False) -> Path:
     return paths[FILES[0]].parent
 
 
-def _why_not(hub, repo: str, name: str, error: Exception, offline: bool) -> str:
+def _why_not(
+    hub: ModuleType, repo: str, name: str, error: Exception, offline: bool
+) -> str:
     if not isinstance(error, hub.errors.LocalEntryNotFoundError):
         return f"{name} of {repo} cannot be downloaded: {_first_line(error)}"
     if offline:
@@ -115,7 +115,7 @@ def _check_sum(path: Path, name: str) -> None:
         )
 
 
-def _hash(path: Path, algorithm) -> str:
+def _hash(path: Path, algorithm: "hashlib._Hash") -> str:
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             algorithm.update(chunk)
@@ -168,6 +168,11 @@ def convert(variables: Mapping[str, np.ndarray]) -> tuple[Any, dict[str, Any]]:
     Raises:
       ImportFailed: a variable is missing, left over or of another shape.
     """
+    import flax.traverse_util  # here and below: --help does not wait for JAX
+
+    from lowlight_jax.models.layer_table import layer_rows
+    from lowlight_jax.models.mirnet import STRIDE, MIRNet
+
     layers: dict[int, dict[str, np.ndarray]] = {}
     for name, array in variables.items():
         match = _LAYER.fullmatch(name)
@@ -246,6 +251,10 @@ def check(source: Path, params: Any, fields: Mapping[str, Any]) -> float:
     Raises:
       ImportFailed: it is more than rounding.
     """
+    import jax
+
+    from lowlight_jax.models.mirnet import STRIDE, MIRNet
+
     shape = (1, 8 * STRIDE, 12 * STRIDE, 3)
     image = np.random.default_rng(0).uniform(0, 0.3, shape).astype(np.float32)
     expected = keras_output(source, image)
@@ -312,9 +321,11 @@ def _licence(source: Path) -> str:
     return match[1] if match else "not stated"
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(
+    argv: Sequence[str] | None = None, prog: str = PROG
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.convert.mirnet",
+        prog=prog,
         description="Convert a trained Keras MIRNet to a weights file of lowlight_jax.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
@@ -350,12 +361,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def run(args: argparse.Namespace) -> None:
-    """Does what was asked.
+def run(args: argparse.Namespace) -> int:
+    """Does what was asked and returns the exit code, 0.
 
     Raises:
       ValueError, OSError: with one plain sentence.
     """
+    from lowlight_jax.weights import save_weights
+
+    if args.offline:  # not even telemetry; read when huggingface_hub is imported
+        os.environ["HF_HUB_OFFLINE"] = "1"
     if args.repo:
         source = download(args.repo, args.revision, offline=args.offline)
     else:
@@ -372,21 +387,11 @@ def run(args: argparse.Namespace) -> None:
     size = (f"{fields[name]} {name}" for name in ("groups", "blocks", "channels"))
     print(f"written: {args.output}: {', '.join(size)}")
     print(f"greatest difference from the SavedModel's output: {difference:.1e}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    if args.offline:  # not even telemetry; read when huggingface_hub is imported
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written", file=sys.stderr)
-        return 130
     return 0
+
+
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(parse_args(argv, prog)), interrupted=NOTHING_WRITTEN)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ from lowlight_jax.images.files import ImageFileError, find_images, image_size, r
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
 
-EMBEDDED_TRAINING = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "ihc.png")
-EMBEDDED_EVALUATION = ("coffee.png", "rocket.jpg")
+EMBEDDED = {
+    "train": ("astronaut.png", "chelsea.png", "motorcycle_left.png", "ihc.png"),
+    "validation": ("coffee.png", "rocket.jpg"),
+    "test": (),
+}
 # What befalls anybody's photographs; chosen.
 EVERYDAY = Exposure(
     min_stops=0.0,

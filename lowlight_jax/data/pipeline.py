@@ -33,8 +33,8 @@ class Geometry:
       rotate_degrees: turned by up to this angle either way; pixels are interpolated.
       translate_px: moved by up to this either way, also beyond the image's border,
         which is reflected there.
-      least_framing: the reduced pictures are framed anew: a part of them, of at least
-        this fraction of their height and width, stands for the whole.
+      least_framing: a random part of the thumbnail, at least this fraction of its
+        height and width, replaces the whole.
     """
 
     flips: bool = True
@@ -47,8 +47,8 @@ class Geometry:
 class RandomCrop(grain.transforms.RandomMap):
     """The same random crop, moved in the same way, of all views of a scene.
 
-    Images smaller than the crop are reflected at their borders. Reduced pictures are
-    not cut, only framed anew.
+    Images smaller than the crop are reflected at their borders. Thumbnails are not
+    cut, only framed anew.
     """
 
     def __init__(self, crop_px: int, geometry: Geometry = Geometry()):
@@ -64,7 +64,7 @@ class RandomCrop(grain.transforms.RandomMap):
         down, right = rng.integers(-geometry.translate_px, geometry.translate_px + 1, 2)
         top, left = top + down, left + right
 
-        def crop(image):
+        def crop(image: np.ndarray) -> np.ndarray:
             if geometry.rotate_degrees:
                 image = _rotated_window(image, top, left, side, angle)
             elif 0 <= top <= h - side and 0 <= left <= w - side:
@@ -90,7 +90,7 @@ class RandomCrop(grain.transforms.RandomMap):
 
 
 def _framed(rng: np.random.Generator, least: float) -> np.ndarray:
-    """Where the rows or columns of a reduced picture come from: a part, stretched."""
+    """Where the rows or columns of a thumbnail come from: a part, stretched."""
     size = rng.integers(round(least * THUMBNAIL_PX), THUMBNAIL_PX + 1)
     start = rng.integers(THUMBNAIL_PX - size + 1)
     return start + np.arange(THUMBNAIL_PX) * size // THUMBNAIL_PX
@@ -178,11 +178,10 @@ def make_batches(
 ) -> Iterator[Views]:
     """Endless batches: uint8 crops `[b, crop_px, crop_px, 3]` by view, and "number".
 
-    Reduced whole pictures among the views are `[b, 128, 128, 3]`, those of the crops.
+    Thumbnails among the views are `[b, 128, 128, 3]`, of the images of the crops.
 
-    All hosts go through the examples together, epoch by epoch, in one shuffled order: a
-    host cuts every `host_count`-th crop of it, and so neither shares a crop with
-    another nor leaves one out, whatever the number of examples.
+    All hosts share one shuffled order, epoch by epoch; each takes every `host_count`-th
+    crop, so none is used twice or left out.
 
     Args:
       examples: random access to the images; the same on all hosts.

@@ -1,6 +1,6 @@
 """Decoded pairs as a tensorflow-datasets builder: array_record files, no TensorFlow.
 
-The only file that imports tensorflow-datasets.
+The only file that writes records of tensorflow-datasets.
 """
 
 import os
@@ -34,7 +34,7 @@ class LowlightPairs(tfds.core.GeneratorBasedBuilder):
             builder=self, features=tfds.features.FeaturesDict(features)
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         del dl_manager  # nothing is downloaded
         return {_SPLIT: self._generate_examples()}
 

@@ -6,22 +6,20 @@
 Everything wrong with the names is told before anything is computed; after that a file
 that cannot be read or written is named at the end and the others go on.
 Exit codes: 0 all saved, 1 some failed, 2 wrong usage or nothing to do, 130 interrupted.
-Not here: the computation (`lowlight_jax.enhance`, `baselines`, `finish`), what
-`--model` can be (`methods`) and the formats (`image_files`).
+Not here: all else, which is in `lowlight_jax.inference`: which photo becomes which file
+(`jobs`), what `--model` can be (`methods`), reading ahead and writing (`batch`).
 """
 
 import argparse
-import contextlib
-import dataclasses
 import functools
 import os
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -29,29 +27,30 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
 
-from lowlight_jax.images.files import ImageFileError, Photo, read_photo, write_photo
-from lowlight_jax.inference import methods
-from lowlight_jax.inference.enhancer import DEFAULT_MODEL
-from lowlight_jax.inference.finish import finish
+from lowlight_jax.images.files import ImageFileError, read_photo
+from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
-from lowlight_jax.runtime.progress import listening
+from lowlight_jax.inference.methods import load_method, print_list
+from lowlight_jax.inference.runner import DEFAULT_MODEL, Runner
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 
+PROG = "python -m lowlight_jax.enhance"
 FORMATS = ("png", "jpg", "webp", "tif")
 _NAMED_IN_SUMMARY = 5  # files; more are counted
 
 _EPILOG = """\
 examples:
-  python -m lowlight_jax.enhance night.jpg --output night_enhanced.jpg
-  python -m lowlight_jax.enhance photos/ --output enhanced/
-  python -m lowlight_jax.enhance a.jpg b.tif --output enhanced/ --strength 0.7
-  python -m lowlight_jax.enhance night.jpg --output gamma.png --model gamma \\
-      --param exponent=0.5
-  python -m lowlight_jax.enhance damaged.png --output repaired.png --model inpaint
+  %(prog)s night.jpg --output night_enhanced.jpg
+  %(prog)s photos/ --output enhanced/
+  %(prog)s a.jpg b.tif --output enhanced/ --strength 0.7
+  %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
+  %(prog)s damaged.png --output repaired.png --model inpaint
 
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
 output format can hold them (png and tif: all of them). Classical methods compute in
@@ -62,17 +61,11 @@ Exit code 0: all saved, 1: some failed, 2: wrong usage.
 """
 
 
-@dataclasses.dataclass
-class Outcome:
-    """What has happened so far."""
-
-    saved: list[Path] = dataclasses.field(default_factory=list)
-    failures: list[str] = dataclasses.field(default_factory=list)
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(
+    argv: Sequence[str] | None = None, prog: str = PROG
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m lowlight_jax.enhance",
+        prog=prog,
         description="Brightens low-light photographs and removes their noise.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -92,18 +85,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="folder for the results, which keep their names and subfolders; for a "
         "single IN file also a file name with an image suffix",
     )
-    network = parser.add_mutually_exclusive_group()
-    network.add_argument(
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help="shipped network or classical method, see --list (default: %(default)s)",
+        help="a network or classical method of --list, the workdir of your own "
+        "training, or a .safetensors file (default: %(default)s)",
     )
-    network.add_argument(
+    model.add_argument(
         "--checkpoint",
-        type=Path,
+        dest="model",
         metavar="WORKDIR",
-        help="weights of your own training instead: the workdir it was given",
+        help="the same as --model WORKDIR",
     )
     parser.add_argument(
         "--param",
@@ -116,7 +110,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--mask",
         type=Path,
         metavar="FILE",
-        help="image of the size of IN, white in the holes that --model inpaint repairs "
+        help="image of the size of IN, white in the holes that --model repairs "
         "(default: the regions of pure black); of JPEG and WebP, what lies beside a "
         "hole is repaired too",
     )
@@ -172,8 +166,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 class _PrintList(argparse.Action):
     """Like --help: whatever else is on the command line."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
-        methods.print_list()
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        print_list()
         parser.exit()
 
 
@@ -192,18 +192,31 @@ def _number_to(high: float) -> Callable[[str], float]:
     return parse
 
 
-def run(args: argparse.Namespace, enhancer_factory: Callable) -> int:
+def run(args: argparse.Namespace, load: Callable) -> int:
     """Does what was asked and returns the exit code.
 
     Args:
       args: from `parse_args`.
-      enhancer_factory: `methods.network`, or one with its signature.
+      load: `load_method`, or one with its signature.
     """
     started = time.monotonic()
     outcome = Outcome()
     try:
         jobs = plan_jobs(args.inputs, args.output, args.format)
-        enhance_jobs(jobs, args, enhancer_factory, outcome)
+        mask = _read_mask(args)
+        with _progress() as progress:
+            bar = progress.add_task("Enhancing", total=len(jobs))
+            enhance_files(
+                jobs,
+                functools.partial(_load_method, args, load),
+                outcome,
+                on_progress=functools.partial(_show, progress, bar),
+                mask=mask,
+                strength=args.strength,
+                unsharp=args.unsharp,
+                saturation=args.saturation,
+                **({} if args.denoise is None else {"denoise": args.denoise}),
+            )
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
@@ -221,137 +234,39 @@ def run(args: argparse.Namespace, enhancer_factory: Callable) -> int:
     return 0
 
 
-def enhance_jobs(
-    jobs: Sequence[Job],
-    args: argparse.Namespace,
-    enhancer_factory: Callable,
-    outcome: Outcome,
-) -> None:
-    """Reads, enhances and writes; `outcome` is kept up to date.
+def _load_method(args: argparse.Namespace, load: Callable):
+    """The network or classical method that is meant, if it can do what is asked.
 
-    The next photo is read and the last one written while one is computed, no more: a
-    photo of 24 million pixels takes 72 MB, and four of them are held at most.
+    Raises:
+      UsageError: there is none, or the other options do not go with it.
     """
-    with (
-        _progress() as progress,
-        ThreadPoolExecutor(1, "reader") as reader,
-        ThreadPoolExecutor(1, "writer") as writer,
-    ):
-        bar = progress.add_task("Enhancing", total=len(jobs))
-        reading = reader.submit(read_photo, jobs[0].source)
-        enhancer = _make_enhancer(args, enhancer_factory)
-        writing = None
-        for index, job in enumerate(jobs):
-            progress.update(bar, description=job.source.name)
-            photo = None
-            with _noting_failure(outcome, job.source):
-                photo = reading.result()
-            if index + 1 < len(jobs):
-                reading = reader.submit(read_photo, jobs[index + 1].source)
-            if photo is not None:
-                with _noting_failure(outcome, job.source):
-                    with listening(functools.partial(_show, progress, bar, index)):
-                        pixels = enhancer(photo, strength=args.strength)
-                    pixels = finish(
-                        pixels, unsharp=args.unsharp, saturation=args.saturation
-                    )
-                    enhanced = dataclasses.replace(photo, pixels=pixels)
-                    if writing is not None:
-                        writing.result()
-                    writing = writer.submit(_save, job.target, enhanced, outcome)
-            _show(progress, bar, index, 1.0)
-        if writing is not None:
-            writing.result()
-
-
-def _make_enhancer(args: argparse.Namespace, enhancer_factory: Callable) -> Callable:
-    """`f(photo, *, strength)`, pixels out, of the network or method that is meant."""
-    if args.checkpoint is None:
-        try:
-            method = methods.classical(args.model, args.param)
-        except (ValueError, ImportError) as error:
-            raise UsageError(str(error)) from error
-        if method is not None:
-            if args.denoise is not None:
-                raise UsageError(
-                    f"--model {args.model} is a classical method without denoising; "
-                    "leave --denoise and --no-denoise out"
-                )
-            _check_mask(args, repairs=False)
-            return _of_pixels(method)
-    from lowlight_jax.weights import WeightsError, shipped_names  # jax: --help is fast
-
-    if args.checkpoint is None and args.model not in shipped_names():
-        raise UsageError(
-            f"--model {args.model}: there is no such network or classical method; "
-            "`python -m lowlight_jax.enhance --list` shows all"
-        )
-    if args.param:
-        raise UsageError(
-            "--param: only classical methods have parameters; leave it out"
-        )
     try:
-        enhancer = enhancer_factory(model=args.model, checkpoint=args.checkpoint)
-    except WeightsError as error:
+        method = load(args.model, args.param)
+    except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
-    if args.denoise is not None and not enhancer.can_denoise:
+    if args.denoise is not None and "denoise" not in method.controls:
         raise UsageError(
-            f"{args.checkpoint or args.model} is a network without a denoising module; "
-            "leave --denoise and --no-denoise out"
+            f"--model {args.model} has no denoising module; leave --denoise and "
+            "--no-denoise out"
         )
-    _check_mask(args, repairs=enhancer.repairs)
-    if enhancer.repairs:
-        return functools.partial(methods.repair, enhancer, _read_mask(args.mask))
-    denoise = 1.0 if args.denoise is None else args.denoise
-    return _of_pixels(functools.partial(enhancer, denoise=denoise))
+    if args.mask is not None and not method.needs_mask:
+        raise UsageError(
+            "--mask: only methods that repair holes take a mask; see --list"
+        )
+    return method
 
 
-def _of_pixels(function: Callable) -> Callable:
-    return lambda photo, **options: function(photo.pixels, **options)
-
-
-def _check_mask(args: argparse.Namespace, *, repairs: bool) -> None:
+def _read_mask(args: argparse.Namespace) -> np.ndarray | None:
+    """`[h, w]`, True in holes: where a channel is above half of white."""
     if args.mask is None:
-        return
-    if not repairs:
-        raise UsageError(
-            "--mask: only networks that repair holes take a mask; see --list"
-        )
+        return None
     if len(args.inputs) > 1 or args.inputs[0].is_dir():
         raise UsageError("--mask: expected one IN file, the one that the mask is for")
-
-
-def _read_mask(path: Path | None) -> np.ndarray | None:
-    """`[h, w]`, True in holes: where a channel is above half of white."""
-    if path is None:
-        return None
     try:
-        pixels = read_photo(path).pixels
+        pixels = read_photo(args.mask).pixels
     except (ImageFileError, OSError) as error:
         raise UsageError(f"--mask: {error}") from error
     return pixels.max(axis=-1) > np.iinfo(pixels.dtype).max // 2
-
-
-def _save(target: Path, photo: Photo, outcome: Outcome) -> None:
-    with _noting_failure(outcome, target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(target, photo)
-        outcome.saved.append(target)
-
-
-@contextlib.contextmanager
-def _noting_failure(outcome: Outcome, path: Path) -> Iterator[None]:
-    """One photo that fails is noted and does not stop the others."""
-    try:
-        yield
-    except ImageFileError as error:
-        outcome.failures.append(str(error))
-    except ValueError as error:
-        outcome.failures.append(f"{path}: {error}")
-    except OSError as error:
-        outcome.failures.append(f"{path}: {error.strerror}")
-    except MemoryError:
-        outcome.failures.append(f"{path} does not fit into memory")
 
 
 def _progress() -> Progress:
@@ -372,9 +287,11 @@ def _progress() -> Progress:
     )
 
 
-def _show(progress: Progress, bar, index: int, fraction: float) -> None:
+def _show(
+    progress: Progress, bar: TaskID, index: int, job: Job, fraction: float
+) -> None:
     """A slow method's photo counts as far as it is done."""
-    progress.update(bar, completed=index + fraction)
+    progress.update(bar, description=job.source.name, completed=index + fraction)
 
 
 def _saved_line(saved: Sequence[Path], output: Path) -> str:
@@ -390,21 +307,26 @@ def _saved_line(saved: Sequence[Path], output: Path) -> str:
     return f"{len(saved)} photo{plural} saved to {output}: {', '.join(names)}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     # Pillow warns of odd tags, OpenCV logs damage: what matters is in our messages.
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    return run(parse_args(argv), _make_cached_enhancer)
+    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run_command(
+        lambda: run(parse_args(argv, prog), _load_with_cache),
+        interrupted=NOTHING_WRITTEN,
+    )
 
 
-def _make_cached_enhancer(**options) -> Callable:
-    from lowlight_jax.runtime.cache import use_compilation_cache
+def _load_with_cache(*arguments):
+    method = load_method(*arguments)
+    if isinstance(method, Runner):  # a classical method does not wait for jax
+        from lowlight_jax.runtime.cache import use_compilation_cache
 
-    use_compilation_cache()
-    return methods.network(**options)
+        use_compilation_cache()
+    return method
 
 
 if __name__ == "__main__":
-    # Being told to end is like Ctrl-C: the file in the making is finished or removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -7,7 +7,8 @@ import numpy as np
 
 from lowlight_jax.evaluation.scoring import Item
 from lowlight_jax.images.files import ImageFileError, find_images, read_photo
-from lowlight_jax.inference.enhancer import Enhancer
+from lowlight_jax.inference.methods import ClassicalMethod
+from lowlight_jax.inference.runner import Runner
 
 
 def pair_files(
@@ -68,12 +69,12 @@ def read_8_bit(path: Path) -> np.ndarray:
 
 def read_items(
     pairs: Iterable[tuple[str, Mapping[str, Path]]],
-    enhancer: Enhancer | None,
+    method: Runner | ClassicalMethod | None,
     problems: list[str],
 ) -> Iterator[Item]:
     """Items of the files that can be scored; a sentence in `problems` for the others.
 
-    `pred` comes from its file, or with an enhancer from the file `low`.
+    `pred` comes from its file, or with a method from the file `low`.
     """
     for name, files in pairs:
         try:
@@ -88,5 +89,5 @@ def read_items(
             )
             problems.append(f"{name}: images differ in size or channels: {sizes}")
             continue
-        pred = enhancer(images["low"]) if enhancer else images["pred"]
+        pred = method(images["low"]) if method else images["pred"]
         yield Item(name, pred, images.get("target"), images.get("low"))

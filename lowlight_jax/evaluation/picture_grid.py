@@ -35,7 +35,7 @@ def most_detailed(image: np.ndarray, *, fraction: float = 0.2) -> Window:
     height, width = max(1, round(h * fraction)), max(1, round(w * fraction))
     gray = image.mean(2)
 
-    def windows(values):
+    def windows(values: np.ndarray) -> np.ndarray:
         means = cv2.boxFilter(values, cv2.CV_64F, (width, height), anchor=(0, 0))
         return means[: h - height + 1, : w - width + 1]
 

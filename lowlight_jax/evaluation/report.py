@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lowlight_jax.evaluation import scoring
 from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.metrics import METRICS
 from lowlight_jax.runtime.whole_file import write_whole
 
 
@@ -37,13 +38,11 @@ def print_scores(
 
 
 def _heading(column: str) -> str:
-    measure = column.removesuffix("_gtmean")
-    better = "↑" if scoring.higher_is_better(measure) else "↓"
-    return column if column.startswith("saturation") else f"{column} {better}"
+    return f"{column} {METRICS[column.removesuffix('_gtmean')].arrow}".strip()
 
 
 def _cell(column: str, value: float | None) -> str:
-    digits = scoring.DIGITS.get(column.removesuffix("_gtmean"), 2)
+    digits = METRICS[column.removesuffix("_gtmean")].digits
     return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
 
 

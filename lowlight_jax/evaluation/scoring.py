@@ -3,7 +3,7 @@
 Every score is of one image, whatever batch or device it was computed in, and means are
 taken on the host at the very end, in float64, over the images that have a score. So no
 batch size, number of devices or ragged tail can change them.
-Not here: the measures (`metrics`), files and tables (`evaluate`).
+Not here: the metrics (`metrics`), files and tables (`evaluate`).
 """
 
 import dataclasses
@@ -14,28 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlight_jax import metrics
-from lowlight_jax.metrics.holes import psnr_holes
+from lowlight_jax.metrics import METRICS
 from lowlight_jax.ops.colour import luma
 from lowlight_jax.runtime import parallel
 
 WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
 WITHOUT_TARGET = ("niqe", "brisque", "noise_level")
-_ON_HOST = ("niqe", "brisque", "loe")
 _GTMEAN = "_gtmean"
-DIGITS = {"psnr_rgb": 2, "ssim_rgb": 4, "ms_ssim_rgb": 4, "lpips_alex": 4, "loe": 1}
-LABELS = {
-    "psnr_rgb": "PSNR (dB)",
-    "ssim_rgb": "SSIM",
-    "ms_ssim_rgb": "MS-SSIM",
-    "delta_e76": "ΔE76",
-    "ciede2000": "CIEDE2000",
-    "delta_e_itp": "ΔE ITP",
-    "niqe": "NIQE",
-    "brisque": "BRISQUE",
-    "noise_level": "noise (8-bit units)",
-    "psnr_holes": "PSNR in holes (dB)",
-}
 
 PROTOCOL = (
     "8-bit images as saved, all channels, nothing rescaled by the target; mean over "
@@ -55,8 +40,10 @@ class Item:
       name: of its row.
       pred: the image.
       target: what it should be, or None.
-      low: the dark original, or None; only `loe` asks for it.
-      mask: uint8 `[h, w, 1]`, not 0 in holes, or None; only `psnr_holes` asks for it.
+      low: the dark original, or None.
+      mask: uint8 `[h, w, 1]`, not 0 in holes, or None.
+
+    Which of them a metric asks for is in `Metric.needs`.
     """
 
     name: str
@@ -72,7 +59,7 @@ class Scores:
 
     Attributes:
       names: of the images.
-      columns: by measure, a value for each image; None where the image has none.
+      columns: by metric, a value for each image; None where the image has none.
       notes: one sentence for each missing value.
     """
 
@@ -80,19 +67,19 @@ class Scores:
     columns: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
-    def values(self, measure: str) -> np.ndarray:
+    def values(self, metric: str) -> np.ndarray:
         """Float64, the images that have this score."""
-        column = self.columns[measure]
+        column = self.columns[metric]
         return np.array([value for value in column if value is not None], np.float64)
 
-    def mean(self, measure: str) -> float:
+    def mean(self, metric: str) -> float:
         """Mean over the images that have this score; NaN where none has."""
-        values = self.values(measure)
+        values = self.values(metric)
         return float(values.mean()) if values.size else math.nan
 
-    def std(self, measure: str) -> float:
+    def std(self, metric: str) -> float:
         """Standard deviation over images (of the sample, n - 1); NaN below two."""
-        values = self.values(measure)
+        values = self.values(metric)
         return float(values.std(ddof=1)) if values.size > 1 else math.nan
 
 
@@ -109,26 +96,22 @@ def interleave(parts: Sequence[Scores]) -> Scores:
     return merged
 
 
-def higher_is_better(measure: str) -> bool:
-    """Whether a larger score is the better one."""
-    return measure in metrics.HIGHER_IS_BETTER or measure == "psnr_holes"
-
-
-def resolve_measures(names: Iterable[str]) -> list[str]:
-    """Full names of measures; "psnr" and "ssim" are short for "psnr_rgb" and so on.
+def resolve_metrics(names: Iterable[str]) -> list[str]:
+    """Full names of metrics; "psnr" and "ssim" are short for "psnr_rgb" and so on.
 
     Raises:
       ValueError: a name is unknown.
     """
     full = []
     for name in names:
-        matches = [m for m in metrics.METRICS if name in (m, m.rsplit("_", 1)[0])]
-        if not matches:
+        short = [m for m in METRICS if m.rsplit("_", 1)[0] == name]
+        found = name if name in METRICS else next(iter(short), None)
+        if not found:
             raise ValueError(
-                f"no measure {name!r}; expected some of {', '.join(metrics.METRICS)}"
+                f"no metric {name!r}; expected some of {', '.join(METRICS)}"
             )
-        full += [match for match in matches if match not in full]
-    return full
+        full.append(found)
+    return list(dict.fromkeys(full))
 
 
 def match_mean(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -144,7 +127,7 @@ def match_mean(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def score_items(
     items: Iterable[Item],
-    measures: Sequence[str],
+    metrics: Sequence[str],
     *,
     gt_mean: bool = False,
     batch_size: int = 0,
@@ -153,30 +136,28 @@ def score_items(
 
     Args:
       items: in the order of the rows.
-      measures: full names; each needs what it compares with in every item.
+      metrics: full names; each needs what it compares with in every item.
       gt_mean: also scores `match_mean` of each image, in columns named `*_gtmean`.
       batch_size: images at a time, rounded up to a multiple of the local devices, which
         share them; 0: one for each device.
     """
-    scores = Scores(columns={measure: [] for measure in measures})
+    scores = Scores(columns={metric: [] for metric in metrics})
     if gt_mean:
-        compared = [m for m in measures if m not in (*metrics.NO_REFERENCE, "loe")]
-        scores.columns |= {measure + _GTMEAN: [] for measure in compared}
+        compared = [m for m in metrics if "target" in METRICS[m].needs]
+        scores.columns |= {metric + _GTMEAN: [] for metric in compared}
     devices = jax.local_device_count()
     batch_size = -(-max(batch_size, 1) // devices) * devices
     for batch in _same_size_batches(items, batch_size):
         scores.names += [item.name for item in batch]
-        rows = {
-            measure: _score_batch(batch, measure, batch_size) for measure in measures
-        }
+        rows = {name: _score_batch(batch, name, batch_size) for name in metrics}
         if gt_mean:
             matched = [
                 dataclasses.replace(item, pred=match_mean(item.pred, item.target))
                 for item in batch
             ]
-            for measure in compared:
-                values = _score_batch(matched, measure, batch_size)
-                rows[measure + _GTMEAN] = values
+            for metric in compared:
+                values = _score_batch(matched, metric, batch_size)
+                rows[metric + _GTMEAN] = values
         for column, values in rows.items():
             for item, value in zip(batch, values, strict=True):
                 if isinstance(value, str):
@@ -198,22 +179,17 @@ def _same_size_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]
 
 
 def _score_batch(
-    batch: Sequence[Item], measure: str, size: int
+    batch: Sequence[Item], name: str, size: int
 ) -> list[float] | list[str]:
     """A value for each item, or for each the reason why there is none."""
-    if measure == "psnr_holes":
-        return [psnr_holes(item.pred, item.target, item.mask) for item in batch]
-    function = metrics.METRICS[measure]
-    sides = [[item.pred for item in batch]]
-    if measure == "loe":
-        sides.append([item.low for item in batch])
-    elif measure not in metrics.NO_REFERENCE:
-        sides.append([item.target for item in batch])
+    metric = METRICS[name]
+    roles = ("pred", *metric.needs)
+    sides = [[getattr(item, role) for item in batch] for role in roles]
     try:
-        if measure in _ON_HOST:
-            values = function(*(np.stack(side) / 255.0 for side in sides))
+        if metric.on_host:
+            values = metric(*(np.stack(side) / 255.0 for side in sides))
         else:
-            values = _run(function, sides, size)[: len(batch)]
+            values = _run(metric, sides, size)[: len(batch)]
     except ValueError as error:
         return [str(error)] * len(batch)
     return [

@@ -6,7 +6,6 @@ are `[h, w, c]`, c = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA).
 
 import struct
 import zlib
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -14,27 +13,28 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from lowlight_jax.images.exif import EXIF_HEADER, tiff_tags
+from lowlight_jax.images.source import ImageSource
 
 _BAND_ROWS = 256  # rows compressed at a time
 
 
-def is_deep_colour(path: Path, image: Image.Image) -> bool:
+def is_deep_colour(source: ImageSource, image: Image.Image) -> bool:
     """Whether Pillow would lose half the bits of this file."""
     if image.mode not in ("RGB", "RGBA", "RGBa", "RGBX"):
         return False
     if image.format == "PNG":
-        return _png_header(path)[0] == 16
+        return _png_header(source)[0] == 16
     return image.format == "TIFF" and image.tag_v2[258][0] == 16  # BitsPerSample
 
 
-def _png_header(path: Path) -> tuple[int, int]:
+def _png_header(source: ImageSource) -> tuple[int, int]:
     """Bit depth and colour type, at their fixed place in every PNG."""
-    with path.open("rb") as file:
+    with source.open() as file:
         depth, colour_type = file.read(26)[24:26]
     return depth, colour_type
 
 
-def read_deep_colour(path: Path, image: Image.Image) -> np.ndarray:
+def read_deep_colour(source: ImageSource, image: Image.Image) -> np.ndarray:
     """`[h, w, 2, 3 or 4]` uint16. TIFF comes upright, as Pillow's TIFF does too.
 
     Raises:
@@ -43,12 +43,13 @@ def read_deep_colour(path: Path, image: Image.Image) -> np.ndarray:
     import cv2  # heavy, and only for this
 
     try:
-        bgra = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        encoded = np.frombuffer(source.read(), np.uint8)
+        bgra = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise OSError("the 16-bit pixels cannot be decoded") from error
     if bgra is None or bgra.dtype != np.uint16 or bgra.ndim != 3:
         raise OSError("the 16-bit pixels cannot be decoded")
-    if image.format == "PNG" and _png_header(path)[1] == 4:  # grayscale with alpha
+    if image.format == "PNG" and _png_header(source)[1] == 4:  # grayscale with alpha
         return bgra[:, :, [0, 3]]
     rgba = bgra[:, :, [2, 1, 0, 3][: bgra.shape[2]]]
     if image.format == "TIFF" and rgba.shape[2] == 4:

@@ -6,16 +6,17 @@ place, because rewriting it would lose maker notes, which hold absolute offsets.
 
 import os
 import struct
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
+
+from lowlight_jax.images.source import ImageSource
 
 EXIF_HEADER = b"Exif\0\0"
 _NEXT_DIRECTORY = -1  # not a tag
 
 
-def read_exif(path: Path, image: Image.Image) -> bytes | None:
+def read_exif(source: ImageSource, image: Image.Image) -> bytes | None:
     """The file's EXIF block as `Photo.exif` has it, orientation still as stored.
 
     (Not for TIFF, which Pillow and OpenCV turn upright themselves.)
@@ -24,14 +25,14 @@ def read_exif(path: Path, image: Image.Image) -> bytes | None:
         return _descriptive_exif(image.getexif())
     exif = image.info.get("exif")
     if exif is None and image.format == "PNG":
-        exif = _find_png_chunk(path, b"eXIf")  # it may follow the pixels
+        exif = _find_png_chunk(source, b"eXIf")  # it may follow the pixels
     if not exif:
         return None
     return exif if exif.startswith(EXIF_HEADER) else EXIF_HEADER + exif
 
 
-def _find_png_chunk(path: Path, wanted: bytes) -> bytes | None:
-    with path.open("rb") as file:
+def _find_png_chunk(source: ImageSource, wanted: bytes) -> bytes | None:
+    with source.open() as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">L4s", head)

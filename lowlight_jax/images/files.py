@@ -1,8 +1,8 @@
 """Photographs from and to files, with everything a photographer expects to keep.
 
 Read: PNG, JPEG, BMP, WebP, TIFF (and GIF, when named), 8 or 16 bits per channel, one
-channel (grayscale) or three (RGB), with or without alpha; of animations and documents
-of many pages the first picture. Pixels come out upright: EXIF orientation is applied,
+channel (grayscale) or three (RGB), with or without alpha. Of animations and multi-page
+files, the first picture is read. Pixels come out upright: EXIF orientation is applied,
 and the tag is reset. Palettes and CMYK become RGB, bilevel becomes grayscale.
 Write: by suffix, to a temporary name beside the target that is then renamed, so that a
 file is there whole or not at all. What each format keeps:
@@ -39,10 +39,12 @@ from lowlight_jax.images.deep import (
     write_tiff,
 )
 from lowlight_jax.images.exif import orientation, read_exif, reset_exif, upright
+from lowlight_jax.images.source import ImageSource
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
+Source = str | Path | bytes | BinaryIO
 _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 _JPEG_EXIF_MAX_BYTES = 65533  # one marker; Pillow refuses more
 # What Pillow raises on damaged input; a test damages files at random.
@@ -126,53 +128,56 @@ def find_images(path: str | Path) -> list[Path]:
     )
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(source: Source) -> tuple[int, int]:
     """`(h, w)` as `read_photo` would return it, from the header alone.
 
     Raises:
       ImageFileError: not an image; damage further down in the file goes unnoticed.
     """
-    path = Path(path)
-    with _open(path) as image:
+    source = ImageSource.of(source)
+    with _open(source) as image:
         w, h = image.size
-        turned = orientation(read_exif(path, image)) >= 5
+        turned = orientation(read_exif(source, image)) >= 5
     return (w, h) if turned else (h, w)
 
 
-def read_rgb8(path: str | Path) -> np.ndarray:
+def read_rgb8(source: Source) -> np.ndarray:
     """Any readable image as `[h, w, 3]` uint8, upright, alpha dropped.
 
     Raises:
       ImageFileError: as `read_photo`.
     """
-    pixels = _to_uint8(read_photo(path).pixels)
+    pixels = _to_uint8(read_photo(source).pixels)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def read_photo(path: str | Path) -> Photo:
-    """Decodes a file; see the module's head for what is kept.
+def read_photo(source: Source) -> Photo:
+    """Decodes an image; see the module's head for what is kept.
+
+    Args:
+      source: a path, the bytes of a file, or a file that is open for reading.
 
     Raises:
       ImageFileError: missing, not an image, damaged, of an unsupported kind, or above
         `MAX_PIXELS`. A truncated file is an error, never a half-gray picture.
     """
-    path = Path(path)
-    with _open(path) as image:
+    source = ImageSource.of(source)
+    with _open(source) as image:
         is_lossy = image.format in ("JPEG", "MPO", "WEBP")
-        exif = read_exif(path, image)
-        if is_deep_colour(path, image):
+        exif = read_exif(source, image)
+        if is_deep_colour(source, image):
             if image.format == "TIFF" and image.tag_v2.get(284, 1) != 1:
                 raise ImageFileError(
-                    f"{path} stores 16-bit colour in separate planes; expected "
+                    f"{source} stores 16-bit colour in separate planes; expected "
                     "interleaved channels, so save it as PNG or as an ordinary TIFF"
                 )
-            samples = read_deep_colour(path, image)
+            samples = read_deep_colour(source, image)
             icc = image.info.get("icc_profile")
         else:
             image.load()
             icc = image.info.get("icc_profile")
             key = image.info.get("transparency")
-            image = _to_plain_mode(path, image)
+            image = _to_plain_mode(source, image)
             samples = np.asarray(image)
             if image.mode.startswith("I;16") and key is not None:
                 opaque = np.where(samples == key, 0, 65535).astype(np.uint16)
@@ -217,46 +222,50 @@ def _pixel_limit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(source: ImageSource) -> Iterator[Image.Image]:
     """A lazily opened image; every decoder error inside becomes an ImageFileError."""
-    if path.is_dir():
-        raise ImageFileError(f"{path} is a folder; expected an image file")
+    if source.is_folder:
+        raise ImageFileError(f"{source} is a folder; expected an image file")
     try:
-        with _pixel_limit(), Image.open(path, formats=_READABLE) as image:
+        with (
+            _pixel_limit(),
+            source.open() as file,
+            Image.open(file, formats=_READABLE) as image,
+        ):
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             yield image
     except Image.DecompressionBombError as error:
         raise ImageFileError(
-            f"{path} has more pixels than the {MAX_PIXELS // 10**6} million that are "
+            f"{source} has more pixels than the {MAX_PIXELS // 10**6} million that are "
             "read; make it smaller or cut it up"
         ) from error
     except ImageFileError:
         raise
     except FileNotFoundError as error:
-        raise ImageFileError(f"{path} does not exist") from error
+        raise ImageFileError(f"{source} does not exist") from error
     except Image.UnidentifiedImageError as error:
-        kind = "an empty file" if path.stat().st_size == 0 else "not an image"
+        kind = "an empty file" if not source.read() else "not an image"
         raise ImageFileError(
-            f"{path} is {kind}, or of an unknown kind; expected PNG, JPEG, BMP, WebP "
+            f"{source} is {kind}, or of an unknown kind; expected PNG, JPEG, BMP, WebP "
             "or TIFF, so convert it to one of these"
         ) from error
     except _DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise ImageFileError(
-                f"{path} cannot be read ({error.strerror}); check its permissions"
+                f"{source} cannot be read ({error.strerror}); check its permissions"
             ) from error
         raise ImageFileError(
-            f"{path} is damaged or cut short ({error}); expected a whole image, so "
+            f"{source} is damaged or cut short ({error}); expected a whole image, so "
             "copy or download it again"
         ) from error
 
 
-def _to_plain_mode(path: Path, image: Image.Image) -> Image.Image:
+def _to_plain_mode(source: ImageSource, image: Image.Image) -> Image.Image:
     """Converts to L, LA, RGB, RGBA or I;16, from all but CMYK without loss."""
     if image.mode in ("I", "F"):
         raise ImageFileError(
-            f"{path} has 32 bits per channel; expected 8 or 16, so convert it first"
+            f"{source} has 32 bits per channel; expected 8 or 16, so convert it first"
         )
     if image.mode == "CMYK":
         return _cmyk_to_rgb(image)
@@ -278,8 +287,8 @@ def _to_plain_mode(path: Path, image: Image.Image) -> Image.Image:
     }
     if image.mode not in plain:
         raise ImageFileError(
-            f"{path} has the colour space {image.mode}; expected grayscale, RGB, CMYK "
-            "or a palette, so convert it first"
+            f"{source} has the colour space {image.mode}; expected grayscale, RGB, "
+            "CMYK or a palette, so convert it first"
         )
     return image.convert(plain[image.mode])
 

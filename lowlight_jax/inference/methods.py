@@ -1,102 +1,179 @@
-"""What `--model` can be: networks that ship, and the classical methods of `baselines`.
+"""What `--model` can be, in every command: networks and classical methods, by name.
 
-Everything said of them comes from where they are: the weights' cards, and the methods'
-signatures and docstrings.
+`load_method` returns either with the interface of `runner.Runner`: `task`, `needs_mask`
+and `controls` say what it can do. Descriptions come from the weights' cards and from
+the methods' signatures and docstrings.
 """
 
+import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lowlight_jax.inference.finish import blend
+from lowlight_jax.inference.finish import blend, finish
+from lowlight_jax.runtime.progress import Listener, listening
 
 if TYPE_CHECKING:
     from lowlight_jax.images.files import Photo
-    from lowlight_jax.inference.enhancer import Enhancer
-    from lowlight_jax.inference.repairer import Repairer
+    from lowlight_jax.inference.runner import Runner
+    from lowlight_jax.tasks.task import Task
 
 
-def classical(name: str, params: Sequence[str]) -> Callable | None:
-    """A classical method as `f(image, *, strength) -> image`, None for other names.
+@dataclasses.dataclass(frozen=True)
+class ClassicalMethod:
+    """A method of `baselines`, called as a `Runner` is.
 
-    Of a uint16 image it gets 8 bits, and its result is multiplied by 257.
+    Attributes:
+      name: in tables and messages.
+      function: uint8 `[h, w, c]` in, the same out; with `needs_mask`, image and mask
+        `[h, w, 1]` in.
+      needs_mask: whether it replaces what a mask tells and leaves the rest as it is.
+      controls: none.
+    """
+
+    name: str
+    function: Callable[..., np.ndarray]
+    needs_mask: bool = False
+    controls: ClassVar[Mapping[str, float]] = MappingProxyType({})
+
+    @property
+    def task(self) -> "Task":
+        """What it is for."""
+        from lowlight_jax.tasks import brightening, inpainting  # jax: only if asked
+
+        return inpainting.INPAINTING if self.needs_mask else brightening.BRIGHTENING
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None = None,
+        *,
+        strength: float = 1.0,
+        progress: Listener | None = None,
+    ) -> np.ndarray:
+        """The result; see `Runner.__call__`.
+
+        Of a uint16 image the method gets 8 bits, and its result is multiplied by 257.
+        """
+        codes = image
+        if image.dtype != np.uint8:
+            codes = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        inputs = [codes]
+        if self.needs_mask:
+            from lowlight_jax.inference.runner import checked_mask
+            from lowlight_jax.ops.damage import find_holes
+
+            mask = find_holes(image) if mask is None else mask
+            inputs.append(checked_mask(mask, image))
+        with listening(progress):
+            result = self.function(*inputs)
+        if image.dtype != np.uint8:
+            result = result * np.uint16(257)
+        return blend(image, result, strength)
+
+
+def load_method(
+    model: str | Path, params: Sequence[str] = ()
+) -> "Runner | ClassicalMethod":
+    """What `--model` names, ready for images.
 
     Args:
-      name: of `METHODS`.
-      params: texts like "exponent=0.5".
+      model: the name of weights that ship or of a classical method, the workdir of a
+        training, or a `.safetensors` file.
+      params: of a classical method, texts like "exponent=0.5".
     Raises:
-      ValueError: parameters that the method does not have, or values it cannot have.
+      ValueError: there is nothing of this name, or it cannot have these parameters.
+      ImportError: the method needs an extra that is not installed.
     """
-    from lowlight_jax.baselines import METHODS
+    if (method := _load_classical(str(model), params)) is not None:
+        return method
+    if params:
+        raise ValueError(
+            f"{model} is a network, and only classical methods have parameters; leave "
+            "--param out"
+        )
+    from lowlight_jax import weights
+    from lowlight_jax.inference.runner import Runner
+
+    if str(model) not in weights.shipped_names() and not Path(model).exists():
+        raise ValueError(
+            f"{model}: there is no such network, classical method, workdir or file; "
+            "`python -m lowlight_jax.enhance --list` shows all"
+        )
+    return Runner(*weights.load_any(model))
+
+
+def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
+    """None for other names."""
+    from lowlight_jax.baselines import METHODS, inpainting
     from lowlight_jax.baselines.method import parse_params
 
-    if name not in METHODS:
+    filling = {title.lower(): f for title, f in inpainting.METHODS.items()}
+    if name not in METHODS and name not in filling:
         return None
+    function = filling.get(name) or METHODS[name]
     try:
-        function = functools.partial(
-            METHODS[name], **parse_params(METHODS[name], params)
-        )
-        function(np.zeros((1, 1, 3), np.uint8))  # values that exclude each other
+        function = functools.partial(function, **parse_params(function, params))
+        if name in METHODS:  # values that exclude each other
+            function(np.zeros((1, 1, 3), np.uint8))
     except ValueError as error:
         raise ValueError(f"--param: {name}: {error}") from error
-    return functools.partial(_apply, function)
+    return ClassicalMethod(name, function, needs_mask=name in filling)
 
 
-def _apply(function: Callable, image: np.ndarray, *, strength: float) -> np.ndarray:
-    if image.dtype == np.uint8:
-        return blend(image, function(image), strength)
-    result = function(((image.astype(np.uint32) + 128) // 257).astype(np.uint8))
-    return blend(image, result * np.uint16(257), strength)
+def enhance_photo(
+    method: "Runner | ClassicalMethod",
+    photo: "Photo",
+    mask: np.ndarray | None = None,
+    *,
+    strength: float = 1.0,
+    unsharp: float = 0.0,
+    saturation: float = 1.0,
+    progress: Listener | None = None,
+    **controls: float,
+) -> "Photo":
+    """A photograph as a method makes it, finished; all but its pixels is kept.
 
-
-def network(model: str, checkpoint: str | Path | None) -> "Enhancer | Repairer":
-    """A network of the weights that ship, or of a training, ready for images.
-
+    Args:
+      method: see `load_method`.
+      photo: to be brightened or repaired.
+      mask: `[h, w]`, not 0 in holes, for a method that needs one; None: regions of pure
+        black. Of a lossy file, what lies beside a hole is replaced too.
+      strength, controls: see `Runner.__call__`.
+      unsharp, saturation: see `finish`.
+      progress: told the finished fraction, 0 to 1.
     Raises:
-      WeightsError: there are no such weights.
+      ValueError: there are no holes, the mask is of another size, or a value is none of
+        these.
     """
-    from lowlight_jax import weights
-    from lowlight_jax.inference.enhancer import Enhancer
-    from lowlight_jax.inference.repairer import Repairer
-
-    if checkpoint is None:
-        found, params = weights.load_shipped(model)
-    else:
-        found, params = weights.load_checkpoint(checkpoint)
-    kind = Repairer if "repair" in found.phases else Enhancer
-    return kind.from_params(found, params)
-
-
-def repair(
-    repairer: "Repairer", mask: np.ndarray | None, photo: "Photo", *, strength: float
-) -> np.ndarray:
-    """The pixels with their holes repaired, `mask` or else those that are found.
-
-    Raises:
-      ValueError: there are no holes, or the mask is of another size.
-    """
-    from lowlight_jax.ops.damage import find_holes, grow
-
     image = photo.pixels
-    holes = mask
-    if mask is None:
-        holes = find_holes(image, is_lossy=photo.is_lossy)[..., 0]
-    if not holes.any():
-        raise ValueError(
-            "found no holes, which are regions of pure black; nothing to repair: pass "
-            "--mask"
-        )
-    if photo.is_lossy:
-        holes = grow(holes)
-    return blend(image, repairer(image, holes), strength)
+    options = dict(strength=strength, progress=progress, **controls)
+    if method.needs_mask:
+        from lowlight_jax.ops.damage import find_holes, grow
+
+        if mask is None:
+            mask = find_holes(image, is_lossy=photo.is_lossy)[..., 0]
+        if not mask.any():
+            raise ValueError(
+                "found no holes, which are regions of pure black; nothing to repair: "
+                "pass --mask"
+            )
+        pixels = method(image, grow(mask) if photo.is_lossy else mask, **options)
+    elif mask is not None:
+        raise ValueError("only methods that repair holes take a mask; leave it out")
+    else:
+        pixels = method(image, **options)
+    pixels = finish(pixels, unsharp=unsharp, saturation=saturation)
+    return dataclasses.replace(photo, pixels=pixels)
 
 
 def print_list() -> None:
@@ -124,11 +201,11 @@ def _network_rows() -> list[tuple[str, ...]]:
 
 
 def _classical_rows() -> list[tuple[str, ...]]:
-    from lowlight_jax.baselines import METHODS
+    from lowlight_jax.baselines import METHODS, inpainting
     from lowlight_jax.baselines.method import allowed, defaults, spell
 
     rows = []
-    for name, function in METHODS.items():
+    for name, function in (METHODS | inpainting.METHODS).items():
         doc = inspect.getdoc(function)
         source = re.search(r"^Source: (.*?)(?=^\S+:|\Z)", doc, re.DOTALL | re.MULTILINE)
         params = [
@@ -136,7 +213,7 @@ def _classical_rows() -> list[tuple[str, ...]]:
             for param, value in defaults(function).items()
         ]
         about = doc.split("\n")[0]
-        rows.append((name, about, "\n".join(params), _line(source[1])))
+        rows.append((name.lower(), about, "\n".join(params), _line(source[1])))
     return rows
 
 

@@ -7,7 +7,10 @@ compile a handful of shapes.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lowlight_jax.tasks.task import Network
 
 # Height and width in pixels, overlap included. 400x600 and 1080x1920, either way up,
 # fit without waste at an overlap of 24 or 48. Time per pixel hardly depends on the
@@ -54,9 +57,9 @@ class Tile(NamedTuple):
         )
 
 
-def overlap_px(network) -> int:
+def overlap_px(network: "Network") -> int:
     """The network's reach, rounded up to its stride so that tiles stay in phase."""
-    return -(-network.reach_px // network.stride) * network.stride
+    return -(-network.receptive_radius_px // network.stride) * network.stride
 
 
 def choose_tile_shape(
@@ -64,7 +67,7 @@ def choose_tile_shape(
 ) -> Shape:
     """The shape that covers `[h, w]` with the fewest pixels in all."""
 
-    def pixels(tile):
+    def pixels(tile: Shape) -> float:
         height, width = tile[0] - 2 * overlap, tile[1] - 2 * overlap
         if min(height, width) <= 0:
             return math.inf

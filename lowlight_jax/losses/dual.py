@@ -1,7 +1,7 @@
 """Total losses of the dual network's two modules, and of both together.
 
-Contract: float32 `[b, h, w, 3]` images in; a scalar, the mean over the batch, and every
-term before weighting out, by name, for the log.
+Contract: takes float32 `[b, h, w, 3]` images; returns a scalar, the mean over the
+batch, and, for the log, each unweighted term by name.
 Source: paper A, formulas 5-14.
 """
 
@@ -15,8 +15,7 @@ from lowlight_jax.losses.two_way import (
     reverse_constraint,
 )
 from lowlight_jax.losses.weighting import Terms, weighted
-from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
-from lowlight_jax.types import Images, Scalar
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ def enhancement_loss(
     """Formula 5: structural + two-way constraint, on the fine and the coarse stage."""
     by_name = dataclasses.asdict(weights)
 
-    def one_stage(pred, illumination):
+    def one_stage(pred: Images, illumination: Images) -> tuple[Scalar, Terms]:
         return weighted(
             {
                 "structural": lambda: structural_loss(pred, high),
@@ -92,7 +91,7 @@ def denoising_loss(
     """Formula 6: structural losses forward and reverse, of both passes."""
     by_name = dataclasses.asdict(weights)
 
-    def one_pass(pred, noise):
+    def one_pass(pred: Images, noise: Images) -> tuple[Scalar, Terms]:
         return weighted(
             {
                 "forward": lambda: structural_loss(pred, high),

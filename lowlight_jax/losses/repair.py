@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from lowlight_jax.losses.structural import detail_loss
 from lowlight_jax.losses.weighting import Terms, weighted
-from lowlight_jax.types import Images, PerImage, Scalar
+from lowlight_jax.types import Images, Mask, PerImage, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +24,14 @@ class RepairWeights:
     detail: float = 0.0
 
 
-def mean_in_holes(values: Images, holes: Images) -> PerImage:
+def mean_in_holes(values: Images, holes: Mask) -> PerImage:
     """Mean of `values` `[b, h, w, c]` where `holes` `[b, h, w, 1]` is 1; 0 without."""
     area = jnp.maximum(holes.sum((1, 2, 3)), 1.0) * values.shape[-1]
     return (values * holes).sum((1, 2, 3)) / area
 
 
 def repair_loss(
-    pred: Images, target: Images, holes: Images, weights: RepairWeights
+    pred: Images, target: Images, holes: Mask, weights: RepairWeights
 ) -> tuple[Scalar, Terms]:
     """Weighted sum of the terms between a repaired image and the undamaged one."""
     difference = pred - target

@@ -1,7 +1,7 @@
 """The structural loss S(a, b) = 1 - MS-SSIM(a, b); paper A, formulas 7 and 8.
 
-Contract: `[b, h, w, c]` float32 images in, `[b]` out. The measure of the same name, by
-the letter of its reference, is `lowlight_jax.metrics.ms_ssim_rgb`.
+Contract: `[b, h, w, c]` float32 images in, `[b]` out. The metric, exactly as its
+reference defines it, is `lowlight_jax.metrics.ms_ssim_rgb`.
 """
 
 import jax.numpy as jnp

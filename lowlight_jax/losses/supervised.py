@@ -1,7 +1,7 @@
 """The loss of networks that return an image and nothing else.
 
-Contract: float32 `[b, h, w, 3]` images in; a scalar, the mean over the batch, and every
-term before weighting out, by name, for the log.
+Contract: takes float32 `[b, h, w, 3]` images; returns a scalar, the mean over the
+batch, and, for the log, each unweighted term by name.
 """
 
 import dataclasses

@@ -7,6 +7,8 @@ are in `lowlight_jax.ops.colour`.
 """
 
 import functools
+import math
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -159,13 +161,13 @@ def ciede2000_of_lab(first: Lab, second: Lab) -> Difference:
     mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
     t = (  # (15)
         1
-        - 0.17 * jnp.cos(mean_h - np.deg2rad(30))
+        - 0.17 * jnp.cos(mean_h - math.radians(30))
         + 0.24 * jnp.cos(2 * mean_h)
-        + 0.32 * jnp.cos(3 * mean_h + np.deg2rad(6))
-        - 0.20 * jnp.cos(4 * mean_h - np.deg2rad(63))
+        + 0.32 * jnp.cos(3 * mean_h + math.radians(6))
+        - 0.20 * jnp.cos(4 * mean_h - math.radians(63))
     )
     degrees = jnp.rad2deg(mean_h)
-    d_theta = np.deg2rad(30) * jnp.exp(-(((degrees - 275) / 25) ** 2))
+    d_theta = math.radians(30) * jnp.exp(-(((degrees - 275) / 25) ** 2))
     s_l = 1 + 0.015 * (mean_l - 50) ** 2 / jnp.sqrt(20 + (mean_l - 50) ** 2)
     s_c = 1 + 0.045 * mean_c
     s_h = 1 + 0.015 * mean_c * t
@@ -217,7 +219,7 @@ def srgb_to_ictcp(image: Rgb, white_cd_m2: float) -> Rgb:
 def _pq(light: Float[Array, "..."]) -> Float[Array, "..."]:
     """PQ signal in [0, 1] of light in units of 10000 cd/m2 (inverse of its EOTF)."""
 
-    def curve(y, xp):
+    def curve(y: float | jax.Array, xp: ModuleType) -> np.float64 | jax.Array:
         # ((c1 + c2 p) / (1 + c3 p)) ** m2 with c1 = 1 - c3 + c2: written so that the
         # power of 79 does not multiply the rounding of the quotient.
         p = y**_PQ_M1

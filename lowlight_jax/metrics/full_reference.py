@@ -59,7 +59,7 @@ def ssim_rgb(pred: Images, target: Images) -> PerImage:
     Source: Wang et al. 2004, eq. 13, doi:10.1109/TIP.2003.819861, by `dm_pix.ssim`.
     """
     pred, target = check_pair("ssim_rgb", pred, target, min_side_px=WINDOW_PX)
-    return dm_pix.ssim(pred, target)
+    return dm_pix.ssim(pred, target).astype(pred.dtype)
 
 
 @jax.jit

@@ -1,19 +1,37 @@
-"""How well holes were repaired, measured inside them alone."""
+"""How well holes were filled, measured inside them alone."""
 
+import jax.numpy as jnp
 import numpy as np
 
+from lowlight_jax.metrics.contract import check_images, check_pair
+from lowlight_jax.metrics.host import Codes, HostPerImage, score_on_host
+from lowlight_jax.types import Images
 
-def psnr_holes(pred: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-    """Peak signal-to-noise ratio over the pixels of the holes, peak 255.
+
+def psnr_holes(pred: Images, target: Images, mask: Images) -> HostPerImage:
+    """Peak signal-to-noise ratio over the pixels of the holes.
 
     Args:
-      pred: uint8 `[h, w, c]`.
+      pred: `[b, h, w, c]`, c = 3 or 1.
       target: the undamaged image, same shape.
-      mask: uint8 `[h, w, 1]`, not 0 in holes.
+      mask: `[b, h, w, 1]`, not 0 in holes.
     Returns:
-      dB; 100 where the holes are identical: the mean square error, of values in
-      [0, 1], is floored at 1e-10. NaN without holes.
+      `[b]` dB; 100 where the holes are identical: the mean square error, of values in
+      [0, 1], is floored at 1e-10. NaN without holes. Float64, or float32 under `jit`.
+    Raises:
+      ValueError: shapes differ, or not floating point.
     """
+    pred, target = check_pair("psnr_holes", pred, target)
+    mask = check_images("psnr_holes", mask, channels=(1,))
+    if jnp.shape(mask) != (*jnp.shape(pred)[:3], 1):
+        raise ValueError(
+            f"psnr_holes needs a mask of the images' size, found {jnp.shape(mask)} for "
+            f"{jnp.shape(pred)}"
+        )
+    return score_on_host(_psnr_holes, pred, target, mask)
+
+
+def _psnr_holes(pred: Codes, target: Codes, mask: Codes) -> float:
     inside = mask[..., 0] > 0
     if not inside.any():
         return float("nan")

@@ -26,8 +26,7 @@ def score_on_host(score: Callable[..., float], *images: Images) -> HostPerImage:
       images: `[b, h, w, c]` in [0, 1], all of one shape.
     Returns:
       `[b]` float64 numpy array, NaN for an image that is not finite; under `jit` and
-      `vmap`, where the work is a callback to the host, a JAX array of JAX's default
-      precision.
+      `vmap`, where the work is a callback to the host, a float32 JAX array.
     """
 
     def batch(*arrays: ArrayLike) -> np.ndarray:
@@ -40,9 +39,7 @@ def score_on_host(score: Callable[..., float], *images: Images) -> HostPerImage:
 
     if not any(isinstance(image, jax.core.Tracer) for image in images):
         return batch(*images)
-    result = jax.ShapeDtypeStruct(
-        images[0].shape[:1], jax.dtypes.canonicalize_dtype(float)
-    )
+    result = jax.ShapeDtypeStruct(images[0].shape[:1], np.float32)
     return jax.pure_callback(
         lambda *arrays: batch(*arrays).astype(result.dtype),
         result,

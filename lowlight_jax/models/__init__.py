@@ -1,27 +1,21 @@
 """All networks by name; a new one is a file here and a line below.
 
-A network is a Flax module whose `__call__` returns a struct with `pred`, and which says
-
-    phases     what it can be trained by, of `training.objectives.OBJECTIVES`
-    stride     height and width of its input are multiples of it
-    reach_px   how far an output pixel sees; None: it sees the whole image
-    sees_thumbnail whether it is also given the whole picture, reduced: `ops.thumbnail`
+What a network declares, its task above all, is in `lowlight_jax.tasks.task.Network`.
 """
 
 import dataclasses
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
 from lowlight_jax.models.mirnet import MIRNet
-from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
+from lowlight_jax.tasks.task import Network, example_inputs
+from lowlight_jax.types import Params
 
-MODELS: dict[str, type[nn.Module]] = {
+MODELS: dict[str, type[Network]] = {
     "dual": DualNetwork,
     "dual_global": DualGlobalNetwork,
     "cnn": CNN,
@@ -30,7 +24,13 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 
-def make_model(name: str, **fields) -> nn.Module:
+def all_phases() -> list[str]:
+    """Names of the phases of all tasks, each task's in the order of training."""
+    tasks = {network.task.name: network.task for network in MODELS.values()}
+    return [phase for task in tasks.values() for phase in task.objectives]
+
+
+def make_model(name: str, **fields) -> Network:
     """The network of this name.
 
     Raises:
@@ -57,23 +57,12 @@ def model_fields(name: str) -> dict[str, str | int | float | bool]:
 _FLAX_FIELDS = ("parent", "name")
 
 
-def example_inputs(
-    network: nn.Module, height: int = 0, width: int = 0
-) -> tuple[jax.Array, ...]:
-    """What the network is called with: black, small where no size is given."""
-    side = -(-32 // network.stride) * network.stride
-    image = jnp.zeros((1, height or side, width or side, 3))
-    if network.sees_thumbnail:
-        return image, jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3))
-    return (image, image[..., :1]) if "repair" in network.phases else (image,)
-
-
-def init_params(network: nn.Module, key: jax.Array):
+def init_params(network: Network, key: jax.Array) -> Params:
     """Random parameters, float32, nested dict by Flax paths."""
     return jax.jit(network.init)(key, *example_inputs(network))["params"]
 
 
-def name_of(network: nn.Module) -> str:
+def name_of(network: Network) -> str:
     """The name of a network in MODELS; of its class, where it is not among them."""
     names = [name for name, kind in MODELS.items() if kind is type(network)]
     return names[0] if names else type(network).__name__

@@ -6,20 +6,15 @@ optimizer (Adam) and 100 epochs, but no layers: depth and width are chosen.
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax import struct
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv
-from lowlight_jax.types import Images
+from lowlight_jax.tasks.brightening import BRIGHTENING
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Images, Prediction
 
 
-@struct.dataclass
-class CNNOutput:
-    """What the network returns: `pred`, `[b, h, w, 3]`, not clipped."""
-
-    pred: Images
-
-
-class CNN(nn.Module):
+class CNN(Network):
     """3x3 convolutions at full resolution with ReLU between them, nothing else.
 
     Attributes:
@@ -30,22 +25,23 @@ class CNN(nn.Module):
 
     width: int = 32
     layers: int = 7
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
+    task = BRIGHTENING
     phases = ("supervised",)
     stride = 1
-    sees_thumbnail = False
+    only_for_dark = True
 
     @nn.compact
-    def __call__(self, low: Images) -> CNNOutput:
+    def __call__(self, low: Images) -> Prediction:
         """`[b, h, w, 3]` in [0, 1], any h and w."""
         x = low
         for i in range(self.layers - 1):
             x = nn.relu(Conv(self.width, name=f"conv_{i}", dtype=self.dtype)(x))
         x = Conv(3, name="image", dtype=self.dtype)(x)
-        return CNNOutput(x.astype(jnp.float32))
+        return Prediction(x.astype(jnp.float32))
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees."""
         return self.layers

@@ -8,61 +8,14 @@ Height and width must be multiples of `STRIDE`.
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax import struct
+from jax.typing import DTypeLike
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
-from lowlight_jax.types import Images
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
+from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
 
 STRIDE = 4  # two downsamplings
-
-
-@struct.dataclass
-class Enhanced:
-    """What the enhancement module returns, each `[b, h, w, 3]`.
-
-    Attributes:
-      pred: low / illumination, in [0, max_gain]; not clipped.
-      illumination: of the fine stage (of the coarse one, if that is all), in (0, 1].
-      coarse_pred: low / coarse_illumination.
-      coarse_illumination: of the coarse stage.
-    """
-
-    pred: Images
-    illumination: Images
-    coarse_pred: Images
-    coarse_illumination: Images
-
-
-@struct.dataclass
-class Denoised:
-    """What the denoising module returns, each `[b, h, w, 3]`.
-
-    Attributes:
-      pred: the input less the noise of both passes; not clipped.
-      noise: the sum of both passes, so that input = pred + noise.
-      coarse_pred: the input less the noise of the first pass.
-      coarse_noise: of the first pass.
-    """
-
-    pred: Images
-    noise: Images
-    coarse_pred: Images
-    coarse_noise: Images
-
-
-@struct.dataclass
-class DualOutput:
-    """What the dual network returns.
-
-    Attributes:
-      pred: `[b, h, w, 3]`, enhanced and denoised; not clipped.
-      enhanced: result of the enhancement module, the input of the denoising module.
-      denoised: result of the denoising module.
-    """
-
-    pred: Images
-    enhanced: Enhanced
-    denoised: Denoised
 
 
 class IlluminationStage(nn.Module):
@@ -78,7 +31,7 @@ class IlluminationStage(nn.Module):
 
     layers: int = 5
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -106,7 +59,7 @@ class Enhancement(nn.Module):
 
     fine_layers: int = 4
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images) -> Enhanced:
@@ -130,7 +83,7 @@ class Enhancement(nn.Module):
 class NoiseStage(nn.Module):
     """One pass of the denoising module: image in, its additive noise out; Table 1."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images) -> Images:
@@ -159,7 +112,7 @@ class Denoising(nn.Module):
     """
 
     share_stages: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images) -> Denoised:
@@ -171,7 +124,7 @@ class Denoising(nn.Module):
         return Denoised(noisy - noise, noise, coarse_pred, coarse_noise)
 
 
-class DualNetwork(nn.Module):
+class DualNetwork(Network):
     """Both modules in line: low, enhanced, denoised.
 
     `apply(..., method="enhance")` and `method="denoise"` run one module alone.
@@ -187,11 +140,13 @@ class DualNetwork(nn.Module):
     max_gain: float = 32.0
     share_stages: bool = True
     denoises: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
+    task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
-    sees_thumbnail = False
+    only_for_dark = True
+    controls = DENOISE
 
     def __post_init__(self):
         if self.fine_layers not in (4, 5, 0):
@@ -202,7 +157,7 @@ class DualNetwork(nn.Module):
             raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
         super().__post_init__()
 
-    def setup(self):
+    def setup(self) -> None:
         self.enhancement = Enhancement(self.fine_layers, self.max_gain, self.dtype)
         if self.denoises:
             self.denoising = Denoising(self.share_stages, self.dtype)
@@ -227,7 +182,7 @@ class DualNetwork(nn.Module):
         return self.denoising(noisy)
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees: the overlap that makes tiles exact."""
         full, half, quarter = (3, 1, False), (3, 2, False), (3, 2, False)
         up = (3, 2, True)
@@ -235,7 +190,7 @@ class DualNetwork(nn.Module):
         if self.fine_layers:
             stages += [full] * (self.fine_layers == 5) + [half, quarter, up, up]
         noise = [full, half, (1, 1, False), up, full]
-        return output_pixel_reach(stages + 2 * noise * self.denoises)
+        return receptive_radius(stages + 2 * noise * self.denoises)
 
 
 def _check_size(image: Images) -> None:

@@ -11,15 +11,19 @@ Source: ours, except for these ideas; all sizes are chosen.
 Height and width must be multiples of `STRIDE`.
 """
 
+import math
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import DTypeLike
 
-from lowlight_jax.models.dual import Denoised, DualOutput, Enhanced
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
-from lowlight_jax.types import Images
+from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
 
 STRIDE = 8  # three downsamplings
 
@@ -37,16 +41,16 @@ class ToneCurve(nn.Module):
     """The coarse stage: log gain as a curve of a pixel's value, one for each channel.
 
     The curve is piecewise linear in log(value), relative to the thumbnail's mean of it.
-    A hidden layer of 64 turns the quantiles of the thumbnail's channels into heights;
-    all heights 0 bring its mean to exp(-1). Statistics, because a convolution
-    over the thumbnail learns LOL's few hundred scenes by heart: on scenes it has
-    not seen it was 1.5 dB worse. They are of the means of 32 by 32 tiles and, with
-    `uses_maxima`, of their maxima too: how far the lights are below white tells how far
-    the picture was exposed below its scene, and lights are small.
+    A hidden layer of 64 maps quantiles of the thumbnail's channels to the heights of
+    the curves; with all heights 0 the thumbnail's mean becomes exp(-1). It sees
+    statistics because a convolution over the thumbnail overfits LOL's few hundred
+    scenes: it was 1.5 dB worse on unseen ones. The statistics are of the means of 32x32
+    tiles and, with `uses_maxima`, of their maxima: how far highlights lie below white
+    shows how under-exposed the picture is.
     """
 
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Images:
@@ -84,7 +88,7 @@ class LocalCorrection(nn.Module):
     Light varies slowly: means of 4 by 4 pixels are all that it sees.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, coarse_pred: Images, coarse_log_gain: Images) -> Images:
@@ -107,13 +111,13 @@ class GlobalEnhancement(nn.Module):
 
     max_gain: float = 32.0
     uses_maxima: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
-        log_most = np.log(self.max_gain)
+        log_most = math.log(self.max_gain)
 
-        def bounded(log_gain):
+        def bounded(log_gain: Images) -> Images:
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
 
         log_gain = ToneCurve(self.uses_maxima, self.dtype, name="coarse")(
@@ -131,29 +135,29 @@ class GlobalEnhancement(nn.Module):
 class GlobalDenoising(nn.Module):
     """Subtracts learnt noise twice, coarse to fine, in one pass down and up.
 
-    The image is split into bands of detail (`_bands`). How much of a band is noise is
-    learnt for each pixel, and a rest beside; the bands alone, half of each, already
-    denoise. Convolutions run at a half, a quarter and an eighth of the size. The
-    quarter gives the coarse noise (blotches), the half, shown what that leaves, the
+    The image is split into bands of detail (`_bands`). For each pixel the network
+    learns how much of each band is noise, and a residual; removing half of every band
+    already denoises. Convolutions run at a half, a quarter and an eighth of the size.
+    The quarter gives the coarse noise (blotches), the half, shown what that leaves, the
     fine noise. The illumination tells how far the noise has been amplified.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, noisy: Images, illumination: Images) -> Denoised:
-        def conv(features, name, **options):
+        def conv(features: int, name: str, **options) -> Conv:
             return Conv(features, name=name, dtype=self.dtype, **options)
 
-        def up(features, name):
+        def up(features: int, name: str) -> ConvTransposed:
             return ConvTransposed(features, name=name, dtype=self.dtype)
 
-        def per_pixel(x, count, side, name):
+        def per_pixel(x: Images, count: int, side: int, name: str) -> list[Images]:
             """So many images, from features of blocks."""
             x = conv(side * side * 3 * count, name, kernel_px=1, kernel_init=_SMALL)(x)
             return jnp.split(_spread_blocks(x.astype(jnp.float32), side), count, -1)
 
-        def noise_of(bands, rest, *shares):
+        def noise_of(bands: Sequence[Images], rest: Images, *shares: Images) -> Images:
             return rest + sum(
                 nn.sigmoid(share) * band
                 for share, band in zip(shares, bands, strict=True)
@@ -181,7 +185,7 @@ class GlobalDenoising(nn.Module):
         return Denoised(noisy - noise, noise, coarse_pred, coarse_noise)
 
 
-class DualGlobalNetwork(nn.Module):
+class DualGlobalNetwork(Network):
     """Both modules in line: low and its thumbnail, enhanced, denoised.
 
     `apply(..., method="enhance")` and `method="denoise"` run one module alone.
@@ -197,18 +201,20 @@ class DualGlobalNetwork(nn.Module):
     uses_thumbnail: bool = True
     uses_maxima: bool = False
     max_gain: float = 32.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
+    task = BRIGHTENING
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
     sees_thumbnail = True
+    controls = DENOISE
 
     def __post_init__(self):
         if self.max_gain <= 1:
             raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
         super().__post_init__()
 
-    def setup(self):
+    def setup(self) -> None:
         self.enhancement = GlobalEnhancement(
             self.max_gain, self.uses_maxima, self.dtype
         )
@@ -245,13 +251,18 @@ class DualGlobalNetwork(nn.Module):
         return self.denoising(noisy, illumination)
 
     @property
-    def reach_px(self) -> int:
+    def only_for_dark(self) -> bool:
+        """With maxima it was taught on any exposure, and leaves bright ones alone."""
+        return not self.uses_maxima
+
+    @property
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees of `low`: the overlap that makes tiles exact."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         pooled = [(3, 2, False), (3, 2, False)]  # more than the mean of 4 by 4 sees
         illumination = [*pooled, full, up, up]
         noise = [half, full, half, full, half, full, up, full, up, full, full, full, up]
-        return output_pixel_reach(illumination + noise)
+        return receptive_radius(illumination + noise)
 
 
 def _bands(image: Images) -> list[Images]:

@@ -10,9 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, output_pixel_reach
-from lowlight_jax.types import Images
+from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
+from lowlight_jax.tasks.inpainting import INPAINTING
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Images, Mask
 
 _WIDER = (1, 2, 4, 6, 8)  # at full resolution, half, quarter, eighth, sixteenth
 
@@ -30,7 +33,7 @@ class Repaired:
     filled: Images
 
 
-def fill_smoothly(image: Images, holes: Images, levels: int) -> Images:
+def fill_smoothly(image: Images, holes: Mask, levels: int) -> Images:
     """Fills holes with averages of what surrounds them, over 2 ** levels pixels.
 
     Args:
@@ -59,7 +62,7 @@ def _sum_2x2(x: Images) -> Images:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).sum((2, 4))
 
 
-class InpaintNetwork(nn.Module):
+class InpaintNetwork(Network):
     """A U-Net on the smoothly filled image and the mask, added to it inside the holes.
 
     Attributes:
@@ -70,13 +73,13 @@ class InpaintNetwork(nn.Module):
 
     width: int = 16
     fill_levels: int = 5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
+    task = INPAINTING
     phases = ("repair",)
-    sees_thumbnail = False
 
     @nn.compact
-    def __call__(self, image: Images, holes: Images) -> Repaired:
+    def __call__(self, image: Images, holes: Mask) -> Repaired:
         """`[b, h, w, 3]` in [0, 1] and `[b, h, w, 1]`, 1 in holes, to `Repaired`.
 
         h and w are multiples of `stride`; what the image holds in its holes is ignored.
@@ -110,9 +113,9 @@ class InpaintNetwork(nn.Module):
         return 2**self.fill_levels
 
     @property
-    def reach_px(self) -> int:
+    def receptive_radius_px(self) -> int:
         """How far an output pixel sees, `fill_smoothly` included."""
         full, half, up = (3, 1, False), (3, 2, False), (3, 2, True)
         depth = len(_WIDER) - 1
         layers = [full, full] + depth * [half, full] + depth * [up, full] + [full]
-        return output_pixel_reach(layers) + 3 * 2**self.fill_levels
+        return receptive_radius(layers) + 3 * 2**self.fill_levels

@@ -10,37 +10,54 @@ other's adjoints, are also all that their gradients need:
 
     <conv2d(x, k), y> = <x, conv2d_transposed(y, k)> = <k, kernel_gradient(x, y)>
 
+So gradients of any order are taken in reverse mode, `jax.jacrev(jax.grad(f))` for
+second derivatives; in forward mode (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) JAX raises
+a `TypeError`. It allows a function one rule or the other: of a `custom_jvp` it would
+derive the adjoints itself, and those of XLA's convolutions are the slow ones.
+
 On CPU, layers of few channels and transposed ones have formulations of their own, equal
 up to rounding and 2 to 5 times faster; other platforms get XLA's convolution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lowlight_jax.types import Images
 
+Output = Float[Array, "b _ _ _"]  # of another size than the input
+Kernel = Float[Array, "kernel_h kernel_w _ _"]
+Residuals = tuple[Images, Kernel]
 _FEW = 4  # channels that leave most of a SIMD register of a matrix product empty
 _MANY = 32  # channels that fill the registers
 _SIDE_BY_SIDE = 4  # output pixels that `_side_by_side` computes together
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv2d(x: Images, kernel: jax.Array, stride: int = 1) -> Images:
-    """Convolution of `x` with `kernel` `[k, k, c_in, c_out]`, zero-padded by k // 2."""
+def conv2d(x: Images, kernel: Kernel, stride: int = 1) -> Output:
+    """Convolution of `x` with `kernel` `[k, k, c_in, c_out]`, zero-padded by k // 2.
+
+    Raises:
+      TypeError: in forward-mode differentiation; use reverse mode.
+    """
     return _conv2d(x, kernel, stride, few_inputs=_few_inputs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
+def conv2d_transposed(x: Images, kernel: Kernel, stride: int = 2) -> Output:
     """Adjoint of `conv2d`: `[b, h, w, c_in]` to `[b, stride * h, stride * w, c_out]`.
 
     `kernel` is `[k, k, c_out, c_in]`: the kernel of the convolution whose adjoint this
     is.
+
+    Raises:
+      TypeError: in forward-mode differentiation; use reverse mode.
     """
     if stride == 1:
         return conv2d(x, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
@@ -55,7 +72,7 @@ def conv2d_transposed(x: Images, kernel: jax.Array, stride: int = 2) -> Images:
     return lax.platform_dependent(x, kernel, cpu=doubled, default=general)
 
 
-def kernel_gradient(x: Images, y: Images, kernel_px: int, stride: int = 1) -> jax.Array:
+def kernel_gradient(x: Images, y: Output, kernel_px: int, stride: int = 1) -> Kernel:
     """Adjoint of `conv2d` in its kernel: `[k, k, c_in, c_out]`; `y` like its output."""
     c_in, c_out = x.shape[-1], y.shape[-1]
     if kernel_px == stride == 1:
@@ -66,23 +83,29 @@ def kernel_gradient(x: Images, y: Images, kernel_px: int, stride: int = 1) -> ja
     return pullback(y)[0]
 
 
-def _conv2d_forward(x, kernel, stride):
+def _conv2d_forward(x: Images, kernel: Kernel, stride: int) -> tuple[Output, Residuals]:
     # The gradient reads the result again, and XLA would repeat `_few_inputs` for it.
     return _conv2d(x, kernel, stride, few_inputs=_side_by_side), (x, kernel)
 
 
-def _conv2d_backward(stride, residuals, y):
+def _conv2d_backward(
+    stride: int, residuals: Residuals, y: Output
+) -> tuple[Images, Kernel]:
     x, kernel = residuals
     _, h, w, _ = x.shape
     x_cotangent = conv2d_transposed(y, kernel, stride)[:, :h, :w]
     return x_cotangent, kernel_gradient(x, y, kernel.shape[0], stride)
 
 
-def _transposed_forward(x, kernel, stride):
+def _transposed_forward(
+    x: Images, kernel: Kernel, stride: int
+) -> tuple[Output, Residuals]:
     return conv2d_transposed(x, kernel, stride), (x, kernel)
 
 
-def _transposed_backward(stride, residuals, y):
+def _transposed_backward(
+    stride: int, residuals: Residuals, y: Output
+) -> tuple[Images, Kernel]:
     x, kernel = residuals
     return conv2d(y, kernel, stride), kernel_gradient(y, x, kernel.shape[0], stride)
 
@@ -91,7 +114,13 @@ conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 conv2d_transposed.defvjp(_transposed_forward, _transposed_backward)
 
 
-def _conv2d(x, kernel, stride, *, few_inputs):
+def _conv2d(
+    x: Images,
+    kernel: Kernel,
+    stride: int,
+    *,
+    few_inputs: Callable[[Images, Kernel], Output],
+) -> Output:
     k, _, c_in, c_out = kernel.shape
     general = partial(_convolve, strides=(stride, stride), padding=((k // 2,) * 2,) * 2)
     is_narrow = k > 1 and stride == 1 and min(c_in, c_out) <= _FEW
@@ -101,13 +130,18 @@ def _conv2d(x, kernel, stride, *, few_inputs):
     return lax.platform_dependent(x, kernel, cpu=narrow, default=general)
 
 
-def _convolve(x, kernel, strides, padding):
+def _convolve(
+    x: Images,
+    kernel: Kernel,
+    strides: tuple[int, int],
+    padding: Sequence[tuple[int, int]],
+) -> Output:
     return lax.conv_general_dilated(
         x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _few_inputs(x, kernel):
+def _few_inputs(x: Images, kernel: Kernel) -> Output:
     """`conv2d` as a sum over taps and input channels, which XLA fuses into one loop.
 
     3 to 16 channels at 400x600: 4 ms with bias and ReLU in the loop, instead of 10.
@@ -116,14 +150,14 @@ def _few_inputs(x, kernel):
     _, h, w, _ = x.shape
     x = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
     return sum(
-        x[:, i : i + h, j : j + w, c : c + 1] * kernel[i, j, c]
+        x[:, i : i + h, j : j + w, c : c + 1] * kernel[None, None, None, i, j, c]
         for i in range(k)
         for j in range(k)
         for c in range(c_in)
     )
 
 
-def _side_by_side(x, kernel):
+def _side_by_side(x: Images, kernel: Kernel) -> Output:
     """`conv2d` with 4 neighbouring output pixels computed as the channels of one.
 
     Twice the products, but with 4 times the channels: 16 to 3 channels at 400x600 take
@@ -139,7 +173,7 @@ def _side_by_side(x, kernel):
     return _convolve(x, kernel, (1, n), ((k // 2,) * 2,) * 2).reshape(b, h, w, c_out)
 
 
-def _dilated(x, kernel, stride):
+def _dilated(x: Images, kernel: Kernel, stride: int) -> Output:
     """`conv2d_transposed` as one convolution, with zeros between the pixels of x."""
     pad = kernel.shape[0] // 2
     return lax.conv_general_dilated(
@@ -157,7 +191,7 @@ def _dilated(x, kernel, stride):
 _EVEN, _ODD = slice(1, 2), slice(None, None, -2)
 
 
-def _doubled(x, kernel):
+def _doubled(x: Images, kernel: Kernel) -> Output:
     """`conv2d_transposed`, 3x3, stride 2: a convolution for each parity of row, column.
 
     64 to 32 channels at 100x150: 5.1 ms instead of 8.8.
@@ -165,7 +199,7 @@ def _doubled(x, kernel):
     b, h, w, _ = x.shape
     kernel = kernel.swapaxes(2, 3)
 
-    def parity(i, rows, j, columns):
+    def parity(i: int, rows: slice, j: int, columns: slice) -> Output:
         return _convolve(x, kernel[rows, columns], (1, 1), ((0, i), (0, j)))
 
     even, odd = (
@@ -175,7 +209,7 @@ def _doubled(x, kernel):
     return jnp.stack([even, odd], axis=2).reshape(b, 2 * h, 2 * w, -1)
 
 
-def _doubled_by_row(x, kernel):
+def _doubled_by_row(x: Images, kernel: Kernel) -> Output:
     """`conv2d_transposed`, 3x3, stride 2: one convolution each for even and odd rows.
 
     Even and odd columns are channels of both: a third more products than `_doubled`,
@@ -192,7 +226,7 @@ def _doubled_by_row(x, kernel):
     return jnp.stack([even, odd], axis=2).reshape(b, 2 * h, 2 * w, -1)
 
 
-def _doubled_few_outputs(x, kernel):
+def _doubled_few_outputs(x: Images, kernel: Kernel) -> Output:
     """`conv2d_transposed`, 3x3, stride 2: all 9 taps at every pixel, then their sums.
 
     32 to 3 channels at 200x300: 1.2 ms instead of 3.1.
@@ -203,7 +237,9 @@ def _doubled_few_outputs(x, kernel):
     taps = _convolve(x, every_tap, (1, 1), ((0, 0), (0, 0)))
     taps = taps.reshape(b, h, w, 3, 3, c_out)
 
-    def parities(axis, zero, one, two):
+    def parities(
+        axis: int, zero: jax.Array, one: jax.Array, two: jax.Array
+    ) -> jax.Array:
         next_one = [(0, 0, 0)] * zero.ndim
         next_one[axis] = (-1, 1, 0)  # drops the first, appends a 0
         zero = lax.pad(zero, jnp.zeros((), zero.dtype), next_one)
@@ -219,17 +255,17 @@ class Conv(nn.Module):
     features: int
     kernel_px: int = 3
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", self.bias_init, (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        return conv2d(x, kernel, self.stride) + bias
+        return conv2d(x, kernel, self.stride) + bias[None, None, None]
 
 
 class ConvTransposed(nn.Module):
@@ -238,23 +274,25 @@ class ConvTransposed(nn.Module):
     features: int
     kernel_px: int = 3
     stride: int = 2
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: nn.initializers.Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         shape = (self.kernel_px, self.kernel_px, self.features, x.shape[-1])
         # Only 1 / stride**2 of the kernel's taps meet a sample of x at each output.
         he_normal = nn.initializers.variance_scaling(
             2.0 * self.stride**2, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
         )
-        kernel = self.param("kernel", self.kernel_init or he_normal, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel_init = self.kernel_init or he_normal
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        return conv2d_transposed(x, kernel, self.stride) + bias
+        return conv2d_transposed(x, kernel, self.stride) + bias[None, None, None]
 
 
-def output_pixel_reach(layers: Sequence[tuple[int, int, bool]]) -> int:
+def receptive_radius(layers: Sequence[tuple[int, int, bool]]) -> int:
     """How far, in input pixels, one output pixel sees to each side.
 
     Args:

@@ -24,10 +24,12 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import struct
+from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed
-from lowlight_jax.types import Images
+from lowlight_jax.tasks.brightening import BRIGHTENING
+from lowlight_jax.tasks.task import Network
+from lowlight_jax.types import Images, Prediction
 
 STRIDE = 4  # two downsamplings
 _REDUCTION = 8  # channels per channel of a squeezed descriptor
@@ -37,17 +39,6 @@ _REDUCTION = 8  # channels per channel of a squeezed descriptor
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _Conv = partial(Conv, kernel_init=_INIT)
 _ConvTransposed = partial(ConvTransposed, kernel_init=_INIT)
-
-
-@struct.dataclass
-class MIRNetOutput:
-    """What MIRNet returns.
-
-    Attributes:
-      pred: `[b, h, w, 3]`, the image plus a learnt residual; not clipped.
-    """
-
-    pred: Images
 
 
 class Fusion(nn.Module):
@@ -61,7 +52,7 @@ class Fusion(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, branches: Sequence[Images]) -> Images:
@@ -85,7 +76,7 @@ class DualAttention(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -113,7 +104,7 @@ class Down(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -139,7 +130,7 @@ class Up(nn.Module):
     """
 
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -166,7 +157,7 @@ class MultiScaleBlock(nn.Module):
     from a scale to the next below is one module; the last fusion is that of scale 1.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -198,7 +189,7 @@ class KerasMultiScaleBlock(nn.Module):
     Every scale starts from features that have not been attended to.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -232,7 +223,7 @@ class Group(nn.Module):
 
     blocks: int = 2
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
@@ -244,7 +235,7 @@ class Group(nn.Module):
         return x + conv(name="conv_out")(y)
 
 
-class MIRNet(nn.Module):
+class MIRNet(Network):
     """The whole network: image in, the same image with a learnt residual out.
 
     chosen: biases everywhere, which the paper does not mention and the authors' code
@@ -264,16 +255,17 @@ class MIRNet(nn.Module):
     blocks: int = 2
     channels: int = 64
     keras_graph: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
+    task = BRIGHTENING
     phases = ("supervised",)
     stride = STRIDE
-    reach_px = None  # an output pixel sees the whole image
-    sees_thumbnail = False
+    receptive_radius_px = None  # an output pixel sees the whole image
+    only_for_dark = True
 
     @nn.compact
-    def __call__(self, low: Images) -> MIRNetOutput:
-        """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to `MIRNetOutput`."""
+    def __call__(self, low: Images) -> Prediction:
+        """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to its `pred`."""
         _check_size(low)
         if self.channels % _REDUCTION or self.channels < _REDUCTION:
             raise ValueError(
@@ -283,7 +275,7 @@ class MIRNet(nn.Module):
         for i in range(1, self.groups + 1):
             x = Group(self.blocks, self.keras_graph, self.dtype, name=f"group_{i}")(x)
         residual = _Conv(3, name="conv_out", dtype=self.dtype)(x)
-        return MIRNetOutput(low + residual.astype(jnp.float32))
+        return Prediction(low + residual.astype(jnp.float32))
 
 
 def _pooled(x: Images) -> Images:

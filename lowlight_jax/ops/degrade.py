@@ -1,20 +1,24 @@
 """Synthetic degradation of clean photographs: exposure, light, colour, noise, 8 bits.
 
 Contract: `[b, h, w, 3]` float32 sRGB in [0, 1] in and out, `b` keys first: an image's
-draw is its own, whatever batch or device it is in. Source: SYSTEM section 5 (paper A,
-2.3 and 3.1, names the synthetic set without saying how it was made); every number here
-is chosen.
+draw is its own, whatever batch or device it is in. Paper A, 2.3 and 3.1, names the
+synthetic set without saying how it was made; every number here is chosen.
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from lowlight_jax.ops.colour import linear_to_srgb, luma, srgb_to_linear
 from lowlight_jax.ops.jpeg import compress
-from lowlight_jax.types import Images
+from lowlight_jax.types import Images, Scalar
+
+# JAX draws float64 where that is switched on.
+_uniform = partial(jax.random.uniform, dtype=jnp.float32)
+_normal = partial(jax.random.normal, dtype=jnp.float32)
 
 
 @struct.dataclass
@@ -30,10 +34,10 @@ class Exposure:
       shot_noise_u8: the same of photon noise at full scale; it grows with the square
         root of the light.
       noise_halvings: both noises are halved up to so many times.
-      mixed_light: a second source of light makes red and blue differ by up to this,
-        1 +- it, here and there as a smooth field says.
-      tone_contrast: the camera's tone curve takes the odds of sRGB values, v / (1 - v),
-        to the power of 1 to 1 + this. 0.4 comes within 5 / 255 of the mean of 201
+      mixed_light: a second light source shifts red against blue by a factor of up to
+        1 +- this, varying smoothly over the image.
+      tone_contrast: the camera's tone curve raises the odds v / (1 - v) of sRGB values
+        to a power from 1 to 1 + this. 0.4 comes within 5 / 255 of the mean of 201
         cameras (formula 9 of Ying, Li, Gao 2017, "BIMEF"), none within 20 / 255.
       highlight_stops: parts near white had up to so many stops more light than white:
         the photograph lost it, a darker one keeps it.
@@ -69,13 +73,14 @@ def light_field(
     Of less than the whole field (`part`, of its height and width), somewhere in it.
     """
     key_grid, key_place = jax.random.split(key)
-    grid = jax.random.uniform(key_grid, (3, 3), minval=-1.0, maxval=1.0)
-    starts = jax.random.uniform(key_place, (2,)) * (1.0 - part)
+    grid = _uniform(key_grid, (3, 3), minval=-1.0, maxval=1.0)
+    starts = _uniform(key_place, (2,)) * (1.0 - part)
 
-    def weights(start, size):
+    def weights(start: Scalar, size: int) -> jax.Array:
         """Of the grid's three rows or columns, for each pixel: linear between two."""
-        place = 2.0 * (start + part * (jnp.arange(size) + 0.5) / size)
-        return jnp.maximum(0.0, 1.0 - jnp.abs(place[:, None] - jnp.arange(3)))
+        centres = jnp.arange(size, dtype=jnp.float32) + 0.5
+        place = 2.0 * (start + part * centres / size)
+        return jnp.maximum(0.0, 1.0 - jnp.abs(place[:, None] - jnp.arange(3)[None]))
 
     rows, columns = map(weights, starts, shape)
     return (rows @ grid @ columns.T)[..., None]
@@ -94,9 +99,7 @@ def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
     if not exposure.least_jpeg_quality:
         return low
     quality = jax.vmap(
-        lambda key: jax.random.uniform(
-            key, minval=exposure.least_jpeg_quality, maxval=100.0
-        )
+        lambda key: _uniform(key, minval=exposure.least_jpeg_quality, maxval=100.0)
     )(key_pairs[:, 1])
     return compress(low, quality)
 
@@ -104,11 +107,9 @@ def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
 def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Array:
     keys = jax.random.split(key, 9)
     shape, part = high.shape[:2], exposure.field_part
-    stops = jax.random.uniform(
-        keys[0], minval=exposure.min_stops, maxval=exposure.max_stops
-    )
+    stops = _uniform(keys[0], minval=exposure.min_stops, maxval=exposure.max_stops)
     stops += exposure.unevenness_stops * light_field(keys[1], shape, part)
-    red_blue = jax.random.uniform(
+    red_blue = _uniform(
         keys[2],
         (2,),
         minval=1 - exposure.white_balance,
@@ -116,15 +117,15 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
     )
     balance = jnp.insert(red_blue, 1, 1.0)
     mixed = exposure.mixed_light * light_field(keys[3], shape, part)
-    mixed = 1.0 + mixed * jnp.array([1.0, 0.0, -1.0])
+    mixed = 1.0 + mixed * np.float32([[[1.0, 0.0, -1.0]]])
     bright = jnp.clip(5.0 * luma(high) - 4.0, 0.0, 1.0)  # from 0.8 to white
-    lost = exposure.highlight_stops * jax.random.uniform(keys[4]) * bright
-    contrast = 1.0 + exposure.tone_contrast * jax.random.uniform(keys[8])
+    lost = exposure.highlight_stops * _uniform(keys[4]) * bright
+    contrast = 1.0 + exposure.tone_contrast * _uniform(keys[8])
     light = srgb_to_linear(_tone_curve(high, 1.0 / contrast))
-    light *= balance * mixed * 2.0 ** (lost - stops)
-    halvings = exposure.noise_halvings * jax.random.uniform(keys[5])
-    read = exposure.read_noise_u8 / 255 * jax.random.normal(keys[6], high.shape)
-    shot = exposure.shot_noise_u8 / 255 * jax.random.normal(keys[7], high.shape)
+    light *= balance[None, None] * mixed * 2.0 ** (lost - stops)
+    halvings = exposure.noise_halvings * _uniform(keys[5])
+    read = exposure.read_noise_u8 / 255 * _normal(keys[6], high.shape)
+    shot = exposure.shot_noise_u8 / 255 * _normal(keys[7], high.shape)
     light += (read + jnp.sqrt(light) * shot) * 2.0**-halvings
     return _tone_curve(linear_to_srgb(jnp.clip(light, 0.0, 1.0)), contrast)
 
@@ -146,9 +147,9 @@ def add_noise(keys: jax.Array, images: Images, max_sigma_u8: float) -> Images:
 
 def _add_noise(key: jax.Array, image: jax.Array, max_sigma_u8: float) -> jax.Array:
     key_sigma, key_grain, key_noise = jax.random.split(key, 3)
-    sigma = jax.random.uniform(key_sigma, maxval=max_sigma_u8 / 255)
-    grain = jax.random.uniform(key_grain)
-    white = jax.random.normal(key_noise, image.shape)
+    sigma = _uniform(key_sigma, maxval=max_sigma_u8 / 255)
+    grain = _uniform(key_grain)
+    white = _normal(key_noise, image.shape)
     blurred = jax.lax.reduce_window(
         white, 0.0, jax.lax.add, (3, 3, 1), (1, 1, 1), "SAME"
     )
@@ -160,7 +161,7 @@ def _add_noise(key: jax.Array, image: jax.Array, max_sigma_u8: float) -> jax.Arr
 def vary_light(keys: jax.Array, images: Images, stops: float) -> Images:
     """Values times 2 ** u of each image, clipped; u uniform in [-stops, stops]."""
     exponent = jax.vmap(
-        lambda key: jax.random.uniform(key, (1, 1, 1), minval=-stops, maxval=stops)
+        lambda key: _uniform(key, (1, 1, 1), minval=-stops, maxval=stops)
     )(keys)
     return jnp.clip(images * 2.0**exponent, 0.0, 1.0)
 
@@ -187,9 +188,9 @@ def _vary_colour(
     key: jax.Array, image: jax.Array, variation: ColourVariation
 ) -> jax.Array:
     key_gain, key_saturation = jax.random.split(key)
-    gain = jax.random.uniform(key_gain, (3,), minval=-1.0, maxval=1.0)
-    image = image * (1.0 + variation.gain * gain)
-    saturation = jax.random.uniform(key_saturation, minval=-1.0, maxval=1.0)
+    gain = _uniform(key_gain, (3,), minval=-1.0, maxval=1.0)
+    image = image * (1.0 + variation.gain * gain[None, None])
+    saturation = _uniform(key_saturation, minval=-1.0, maxval=1.0)
     gray = luma(image)
     image = gray + (1.0 + variation.saturation * saturation) * (image - gray)
     return jnp.clip(image, 0.0, 1.0)

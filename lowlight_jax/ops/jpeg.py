@@ -58,14 +58,14 @@ def compress(images: Images, quality: jax.Array) -> Images:
     _, height, width, _ = images.shape
     edges = ((0, 0), (0, -height % 16), (0, -width % 16), (0, 0))
     rgb = jnp.pad(images * 255.0, edges, mode="edge")
-    ycbcr = jnp.einsum("bhwc,dc->bdhw", rgb, _TO_YCBCR) - _LEVEL_SHIFT
+    ycbcr = jnp.einsum("bhwc,dc->bdhw", rgb, _TO_YCBCR) - _LEVEL_SHIFT[None]
     quality = quality.reshape(-1, 1, 1, 1, 1, 1)
     scale = jnp.where(quality < 50, 50.0 / quality, 2.0 - quality / 50.0)
     luma = _quantised(ycbcr[:, :1], _LUMA, scale)
     b, _, h, w = ycbcr.shape
     halved = ycbcr[:, 1:].reshape(b, 2, h // 2, 2, w // 2, 2).mean((3, 5))
     chroma = _quantised(halved, _CHROMA, scale).repeat(2, axis=2).repeat(2, axis=3)
-    ycbcr = jnp.concatenate([luma, chroma], axis=1) + _LEVEL_SHIFT
+    ycbcr = jnp.concatenate([luma, chroma], axis=1) + _LEVEL_SHIFT[None]
     rgb = jnp.einsum("bdhw,cd->bhwc", ycbcr, _TO_RGB)[:, :height, :width]
     return jnp.round(jnp.clip(rgb, 0.0, 255.0)) / 255.0
 
@@ -75,7 +75,9 @@ def _quantised(planes: jax.Array, table: np.ndarray, scale: jax.Array) -> jax.Ar
     b, n, h, w = planes.shape
     blocks = planes.reshape(b, n, h // _BLOCK, _BLOCK, w // _BLOCK, _BLOCK)
     coefficients = jnp.einsum("bnhiwj,ui,vj->bnhuwv", blocks, _DCT, _DCT)
-    steps = jnp.clip(jnp.floor(table[:, None, :] * scale + 0.5), 1.0, 255.0)
+    steps = jnp.clip(
+        jnp.floor(table[None, None, None, :, None, :] * scale + 0.5), 1.0, 255.0
+    )
     coefficients = jnp.round(coefficients / steps) * steps
     blocks = jnp.einsum("bnhuwv,ui,vj->bnhiwj", coefficients, _DCT, _DCT)
     return blocks.reshape(b, n, h, w)

@@ -115,5 +115,5 @@ def ms_ssim_terms(pred: Images, target: Images, scales: int) -> ScaleTerms:
 
 def weighted_product(terms: ScaleTerms, weights: jax.Array) -> Float[Array, " b"]:
     """Product over scales of terms ** weights, then the mean over channels."""
-    powers = terms ** weights.reshape(1, 1, -1)
+    powers = terms ** weights.reshape(1, 1, -1).astype(terms.dtype)
     return jnp.mean(jnp.prod(powers, axis=-1), axis=-1)

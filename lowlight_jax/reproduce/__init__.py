@@ -5,3 +5,5 @@
 images, `claims` whether a difference is more than the noise of seeds, `figures` and
 `page` what it looks like.
 """
+
+PAPERS = ("dual", "cnn")

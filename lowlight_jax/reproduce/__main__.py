@@ -5,7 +5,8 @@
         --config.data.photographs=DIR --output OUT
 
 OUT gets `report.html` and all that it is made of; the same command goes on where it was
-cut off. Without folders: photographs that come with scikit-image. Needs the extra
+cut off. Without folders: photographs that come with scikit-image. --config.KEY=VALUE
+sets data, seeds and steps; the keys are in reproduce/recipes.py. Needs the extra
 [report]. Exit codes as those of `lowlight_jax.main`.
 """
 
@@ -18,17 +19,23 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from lowlight_jax.config import ConfigError
-from lowlight_jax.reproduce import recipes
-from lowlight_jax.runtime import preemption, provenance
+from lowlight_jax.reproduce import PAPERS
+from lowlight_jax.runtime import provenance
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
+from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
 
+if TYPE_CHECKING:
+    from lowlight_jax.data.pairs import Pair
+    from lowlight_jax.reproduce.trainings import Training
+
+PROG = "python -m lowlight_jax.reproduce"
 _SETTINGS_FILE = "settings.json"
 _NEEDED = {
     "jinja2": "Jinja2",
@@ -38,12 +45,9 @@ _NEEDED = {
 }
 
 
-def define_flags() -> None:
+def define_flags(words: list[str]) -> None:
     """Those of the command; a library that is imported defines none."""
-    flags.DEFINE_enum("paper", None, recipes.PAPERS, "Which paper.")
-    config_flags.DEFINE_config_dict(
-        "config", recipes.command_config(), "Data, seeds, steps; see reproduce/recipes."
-    )
+    flags.DEFINE_enum("paper", None, PAPERS, "Which paper.")
     flags.DEFINE_string("output", None, "Folder of the report, and of its parts.")
     flags.DEFINE_bool(
         "quick",
@@ -52,29 +56,38 @@ def define_flags() -> None:
         "cores: to see that all of it runs. Its figures mean nothing.",
     )
     flags.DEFINE_multi_string(
-        "weights",
+        "model",
         [],
-        "NAME=WEIGHTS: weights that ship, a workdir or a .safetensors file, taken in "
-        "the place of a training; NAME is RECIPE-VARIANT, paper or baseline and full, "
+        "NAME=MODEL: what --model of the other commands takes, in the place of a "
+        "training; NAME is RECIPE-VARIANT, paper or baseline and full, "
         "no_two_way, fine5 or coarse_only, or of --paper cnn: cnn, mirnet or inpaint. "
         "May be repeated.",
     )
+    flags.DEFINE_alias("weights", "model")
     flags.mark_flags_as_required(["paper", "output"])
 
 
+def define_config(words: list[str]) -> None:
+    """--config, whose values import JAX."""
+    from lowlight_jax.reproduce import recipes
+
+    config_flags.DEFINE_config_dict("config", recipes.command_config(), sys_argv=words)
+
+
 def parse_given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Weights by the name of the training in whose place they are given.
+    """Models by the name of the training in whose place they are given.
 
     Raises:
-      ConfigError: not of the form NAME=WEIGHTS, or no such training.
+      ConfigError: not of the form NAME=MODEL, or no such training.
     """
+    from lowlight_jax.config import ConfigError
+
     given = {}
     for text in texts:
         name, equals, source = text.partition("=")
         if not equals or name not in names:
             raise ConfigError(
-                f"--weights={text}: expected NAME=WEIGHTS, NAME one of "
-                f"{', '.join(names)}"
+                f"--model={text}: expected NAME=MODEL, NAME one of {', '.join(names)}"
             )
         given[name] = source
     return given
@@ -100,6 +113,9 @@ def settle(output: Path, settings: dict) -> None:
     Raises:
       ConfigError: there is a report of other settings already.
     """
+    from lowlight_jax.config import ConfigError
+    from lowlight_jax.runtime.whole_file import write_whole
+
     file = output / _SETTINGS_FILE
     settings = json.loads(json.dumps(settings))
     if file.exists():
@@ -114,8 +130,6 @@ def settle(output: Path, settings: dict) -> None:
                 "same, or another --output"
             )
         return
-    from lowlight_jax.runtime.whole_file import write_whole
-
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(settings, indent=1).encode())
@@ -142,12 +156,13 @@ def reproduce(
       Preempted: told to stop; what is done is kept.
     """
     check_packages()
-    from lowlight_jax.config import validate
-    from lowlight_jax.reproduce import cnn_paper, dual_paper, page
+    from lowlight_jax.config import ConfigError, validate
+    from lowlight_jax.models import make_model
+    from lowlight_jax.reproduce import cnn_paper, dual_paper, page, recipes
     from lowlight_jax.reproduce.parts import run_parts
     from lowlight_jax.reproduce.study import cut_middle
     from lowlight_jax.reproduce.trainings import plan_trainings
-    from lowlight_jax.training.data import load_data
+    from lowlight_jax.training.loop import load_training_data
 
     recipes.check(command)
     check_given(paper, given)
@@ -155,11 +170,11 @@ def reproduce(
     for config in configs.values():
         validate(config)
     first = next(iter(configs.values()))
-    pairs = load_data(first, damaged=False, with_thumbnails=False)[1]
+    pairs = load_training_data(first, make_model(**first.model))[1]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
-    measures = dual_paper.CURVE_MEASURES if paper == "dual" else ()
-    parts = [t.part(measures) for t in trainings if t.workdir]
+    metrics = dual_paper.CURVE_METRICS if paper == "dual" else ()
+    parts = [t.part(metrics) for t in trainings if t.workdir]
     if paper == "dual":
         title = dual_paper.TITLE
         study = dual_paper.make_study(trainings, held_out, output)
@@ -168,7 +183,8 @@ def reproduce(
         shown = held_out
     else:
         title = cnn_paper.TITLE
-        damaged = load_data(configs["inpaint"], damaged=True, with_thumbnails=False)[1]
+        repair = configs["inpaint"]
+        damaged = load_training_data(repair, make_model(**repair.model))[1]
         damaged = [cut_middle(pair, command.side_px) for pair in damaged]
         study = cnn_paper.make_study(trainings, held_out, output / "brightening")
         repairs = cnn_paper.make_repair_study(trainings, damaged, output / "repair")
@@ -192,25 +208,32 @@ def reproduce(
 
 
 def check_given(paper: str, given: dict[str, str]) -> None:
-    """Loads weights that are given, so that what does not fit is told at once.
+    """Loads the models that are given, so that what does not fit is told at once.
 
     Raises:
-      WeightsError: there are none, or they are of a network that does other things.
+      ValueError: there is none of this name, or it is for another task.
     """
-    from lowlight_jax import weights
+    from lowlight_jax.inference.methods import load_method
+    from lowlight_jax.models import MODELS
 
     for name, source in given.items():
-        network, _ = weights.load_any(source)
-        needed = {"dual": "denoise"}.get(paper) or {"inpaint": "repair"}.get(name)
-        if (needed or "supervised") not in network.phases:
-            raise weights.WeightsError(
-                f"--weights={name}={source}: this network has the phases "
-                f"{', '.join(network.phases)}; expected one with "
-                f"{needed or 'supervised'!r}"
+        method = load_method(source)
+        task = MODELS[name if paper == "cnn" else "dual"].task
+        if method.task is not task:
+            raise ValueError(
+                f"--model={name}={source} is for {method.task.name}; expected one for "
+                f"{task.name}"
+            )
+        if paper == "dual" and "denoise" not in method.controls:
+            raise ValueError(
+                f"--model={name}={source} has no denoising module; expected a network "
+                "with one"
             )
 
 
-def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
+def _settings(
+    paper: str, command: ConfigDict, given: dict, pairs: Sequence["Pair"]
+) -> dict:
     """All that the parts depend on, but for seeds, of which more may be added."""
     data = command.data.to_dict()
     for key in ("cache_dir", "threads", "memory_gib"):
@@ -229,18 +252,20 @@ def _settings(paper: str, command: ConfigDict, given: dict, pairs) -> dict:
     }
 
 
-def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
+def _facts(
+    command: ConfigDict, trainings: Sequence["Training"], output: Path
+) -> dict[str, str]:
     """What the report was made with, in words."""
     from lowlight_jax import weights
+    from lowlight_jax.models import all_phases
     from lowlight_jax.reproduce import parts
-    from lowlight_jax.training.objectives import OBJECTIVES
 
     folders = [command.data.root, command.data.photographs]
     names = [Path(folder).name for folder in folders if folder]
     steps = {
         t.name: " + ".join(
             f"{t.config.phases[phase].steps} {phase}"
-            for phase in OBJECTIVES  # in their order, which a config does not keep
+            for phase in all_phases()  # in their order, which a config does not keep
             if t.config.phases[phase].steps
         )
         + f", {t.config.data.batch_size} crops of {t.config.data.crop_px} px"
@@ -276,35 +301,29 @@ def _facts(command: ConfigDict, trainings, output: Path) -> dict[str, str]:
     return facts
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments {argv[1:]}", file=sys.stderr)
-        return 2
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+def run(argv: Sequence[str] | None, prog: str) -> int:
+    """Makes the report that is asked for; returns the exit code."""
+    parse_flags(
+        define_flags, argv, prog=prog, about=__doc__, define_config=define_config
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     use_compilation_cache()
+    from lowlight_jax.reproduce import recipes
+
     command = flags.FLAGS.config
     if flags.FLAGS.quick:
         recipes.make_quick(command)
-    try:
-        names = list(recipes.trainings(flags.FLAGS.paper, command))
-        given = parse_given(flags.FLAGS.weights, names)
-        page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
-    except preemption.Preempted as stop:
-        print(stop, file=sys.stderr)
-        return preemption.EXIT_CODE
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    names = list(recipes.trainings(flags.FLAGS.paper, command))
+    given = parse_given(flags.FLAGS.model, names)
+    page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
     print(f"written: {page}")
     return 0
 
 
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
+    return run_command(lambda: run(argv, prog), interrupted=GOES_ON)
+
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    sys.exit(main())

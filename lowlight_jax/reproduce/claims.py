@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from scipy.stats import t
 
-from lowlight_jax.evaluation.scoring import DIGITS, LABELS, higher_is_better
+from lowlight_jax.metrics import METRICS
 from lowlight_jax.reproduce.figures import label
 from lowlight_jax.reproduce.page import Section
 
@@ -37,7 +37,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One measure of both methods.
+    """One metric of both methods.
 
     Attributes:
       gain: how much better `better` is, positive also where lower is better; NaN where
@@ -67,7 +67,7 @@ class Comparison:
 
 def compare(
     claim: Claim,
-    measure: str,
+    metric: str,
     means: Mapping[str, Sequence[float]],
     trained: Collection[str],
 ) -> Comparison:
@@ -78,7 +78,7 @@ def compare(
 
     Args:
       claim: what is compared.
-      measure: whose direction decides what better means.
+      metric: whose direction decides what better means.
       means: by method, the mean over images for each seed.
       trained: the methods that have seeds; the others have one value.
     """
@@ -87,7 +87,7 @@ def compare(
     squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in seeds)
     better, worse = means[claim.better], means[claim.worse]
     gain = float(np.mean(better) - np.mean(worse))
-    if not higher_is_better(measure):
+    if METRICS[metric].better == "lower":
         gain = -gain
     scale = sum(
         1 / len(means[name]) for name in (claim.better, claim.worse) if name in trained
@@ -122,11 +122,13 @@ def in_words(answers: Mapping[str, str]) -> str:
 
 
 def _sides(compared: Mapping[str, Comparison]) -> str:
-    """Which measures are for a claim and which against it."""
+    """Which metrics are for a claim and which against it."""
 
     def names(answer: str) -> str:
         found = [
-            LABELS[m].split(" (")[0] for m, c in compared.items() if c.answer == answer
+            METRICS[m].label.split(" (")[0]
+            for m, c in compared.items()
+            if c.answer == answer
         ]
         return ", ".join(found) or "none"
 
@@ -142,45 +144,45 @@ def section(
     name: str = "claims",
     title: str = "The paper's claims",
 ) -> Section:
-    """A line for each claim: the one answer, and every measure's difference.
+    """A line for each claim: the one answer, and every metric's difference.
 
     Args:
       claims: of the paper.
-      judges: the measures that make the one answer.
-      means: by measure, those and others, what `compare` takes.
+      judges: the metrics that make the one answer.
+      means: by metric, those and others, what `compare` takes.
       trained: see `compare`.
       name, title: of the section.
     """
     rows, data = [], []
     for claim in claims:
         compared = {
-            measure: compare(claim, measure, of_measure, trained)
-            for measure, of_measure in means.items()
+            metric: compare(claim, metric, of_metric, trained)
+            for metric, of_metric in means.items()
         }
-        answer = overall([compared[measure].answer for measure in judges])
-        cells = [c.spell(DIGITS.get(m, 2)) for m, c in compared.items()]
-        sides = _sides({measure: compared[measure] for measure in judges})
+        answer = overall([compared[metric].answer for metric in judges])
+        cells = [c.spell(METRICS[m].digits) for m, c in compared.items()]
+        sides = _sides({metric: compared[metric] for metric in judges})
         rows.append([claim.text, answer, sides, *cells])
         data += [
             {
                 "claim": claim.text,
-                "measure": measure,
+                "metric": metric,
                 "gain": comparison.gain,
                 "noise_of_seeds": comparison.noise,
                 "answer": comparison.answer,
             }
-            for measure, comparison in compared.items()
+            for metric, comparison in compared.items()
         ]
     return Section(
         name,
         title,
-        "How much better, in each measure, positive also where lower is better, ± what "
+        "How much better, in each metric, positive also where lower is better, ± what "
         "the choice of seeds alone makes in 19 of 20 cases (t-test, one standard "
         "deviation for all networks; ? with one seed, when the sign alone answers). "
         f"✓ confirmed, ✗ the opposite, ≈ within the noise of seeds. The answer takes "
-        f"{', '.join(LABELS[m].split(' (')[0] for m in judges)}: confirmed if all are, "
-        f"{IN_PART} if some are and none is the opposite, not confirmed if some are "
-        "the opposite and none is confirmed.",
+        f"{', '.join(METRICS[m].label.split(' (')[0] for m in judges)}: confirmed if "
+        f"all are, {IN_PART} if some are and none is the opposite, not confirmed if "
+        "some are the opposite and none is confirmed.",
         columns=["claim", "answer", "for it", *map(label, means)],
         rows=rows,
         data=data,

@@ -1,6 +1,6 @@
 """Paper B: "Image Enhancement using Convolution Neural Networks".
 
-Section 4: tasks 1 to 3, and table I with its curve. SYSTEM section 8.
+Section 4: tasks 1 to 3, and table I with its curve.
 """
 
 import dataclasses
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlight_jax import jpeg_sweep, weights
+import numpy as np
+
 from lowlight_jax.baselines import inpainting, tone
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.evaluation import comparison
-from lowlight_jax.inference.enhancer import Enhancer
-from lowlight_jax.inference.repairer import Repairer
+from lowlight_jax.evaluation import comparison, jpeg_quality
+from lowlight_jax.inference.methods import load_method
 from lowlight_jax.reproduce import claims, figures, page
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section
@@ -22,13 +22,14 @@ from lowlight_jax.reproduce.parts import Part
 from lowlight_jax.reproduce.study import Run, Study, classical_runs
 from lowlight_jax.reproduce.trainings import Training
 from lowlight_jax.runtime.whole_file import write_whole
+from lowlight_jax.tasks.task import PairMethod
 
 TITLE = "Image enhancement using CNNs: the paper's experiments"
-MEASURES = (
+SHOWN_METRICS = (
     *("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "delta_e76", "ciede2000", "delta_e_itp"),
     *("niqe", "brisque", "noise_level"),
 )
-REPAIR_MEASURES = ("psnr_holes", "psnr_rgb", "ssim_rgb", "ciede2000")
+REPAIR_METRICS = ("psnr_holes", "psnr_rgb", "ssim_rgb", "ciede2000")
 QUALITIES = tuple(range(95, 0, -5))  # of table I
 
 _CNN, _MIRNET, _REPAIR = "plain CNN", "MIRNet-shaped", "repair network"
@@ -63,7 +64,7 @@ def make_study(
         if t.name != "inpaint"
     ]
     runs.append(Run("truth", lambda: comparison.truth))
-    return Study(output, pairs, MEASURES, runs)
+    return Study(output, pairs, SHOWN_METRICS, runs)
 
 
 def make_repair_study(
@@ -72,28 +73,24 @@ def make_repair_study(
     """Task 3: methods that remove damage."""
     runs = [Run("damaged", lambda: lambda pair: pair.low)]
     runs += classical_runs(
-        {name: partial(_repair, method) for name, method in inpainting.METHODS.items()}
+        {name: partial(_fill, method) for name, method in inpainting.METHODS.items()}
     )
     runs += [
-        Run(_REPAIR, partial(_repairer, t.source), t.seed)
+        Run(_REPAIR, partial(_network, t.source), t.seed)
         for t in trainings
         if t.name == "inpaint"
     ]
     runs.append(Run("truth", lambda: comparison.truth))
-    return Study(output, pairs, REPAIR_MEASURES, runs)
+    return Study(output, pairs, REPAIR_METRICS, runs)
 
 
-def _network(source: str) -> comparison.Method:
-    enhancer = Enhancer.from_params(*weights.load_any(source))
-    return lambda pair: enhancer(pair.low)
-
-
-def _repair(method, pair: Pair):
+def _fill(method: inpainting.Method, pair: Pair) -> np.ndarray:
     return method(pair.low, pair.mask)
 
 
-def _repairer(source: str) -> comparison.Method:
-    return partial(_repair, Repairer.from_params(*weights.load_any(source)))
+def _network(source: str) -> PairMethod:
+    method = load_method(source)
+    return lambda pair: method(pair.low, pair.mask)
 
 
 def sections(study: Study, repairs: Study) -> list[Section]:
@@ -123,7 +120,7 @@ def sections(study: Study, repairs: Study) -> list[Section]:
         claims.section(
             _REPAIR_CLAIMS,
             ("psnr_holes", "ssim_rgb"),
-            {m: repairs.means(m) for m in REPAIR_MEASURES},
+            {m: repairs.means(m) for m in REPAIR_METRICS},
             repairs.trained,
             name="repair-claims",
             title="The paper's claims on damage",
@@ -142,7 +139,7 @@ def _study_sections(
             title,
             study.about,
             table,
-            figure=figures.bars(compared, study.measures[:8], ours=ours),
+            figure=figures.bars(compared, study.metrics[:8], ours=ours),
         ),
         page.pictures_section(
             f"{name}-pictures", f"{title}: before and after", study, shown
@@ -163,21 +160,21 @@ def _sweep(study: Study) -> None:
     rows = [
         dataclasses.asdict(row)
         for pair in study.pairs
-        for row in jpeg_sweep.sweep(pair.name, pair.high, QUALITIES)[0]
+        for row in jpeg_quality.sweep(pair.name, pair.high, QUALITIES)[0]
     ]
     write_whole(_table_1_file(study), json.dumps(rows).encode())
 
 
 def _table_1(study: Study) -> Section:
-    rows = [jpeg_sweep.Row(**r) for r in json.loads(_table_1_file(study).read_text())]
-    means = jpeg_sweep.mean_rows(rows)
+    rows = [jpeg_quality.Row(**r) for r in json.loads(_table_1_file(study).read_text())]
+    means = jpeg_quality.mean_rows(rows)
     return Section(
         "table-1",
         "Table I: JPEG quality, PSNR, SSIM and bytes",
         f"Mean over the {len(study.pairs)} normally exposed images. "
-        f"{jpeg_sweep.PROTOCOL} The paper's own column of bytes falls from 6231 to "
+        f"{jpeg_quality.PROTOCOL} The paper's own column of bytes falls from 6231 to "
         "2594 and rises to 4191 at qualities 20, 15 and 10, which no encoder's does.",
-        figure=jpeg_sweep.plot(rows),
+        figure=jpeg_quality.plot(rows),
         columns=["quality", "PSNR (dB)", "SSIM", "bytes", "bits per pixel"],
         rows=[
             [

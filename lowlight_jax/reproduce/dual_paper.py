@@ -1,7 +1,7 @@
 """Paper A: "Accelerated Dual Network Model for Low-Exposure Image Enhancement".
 
 Section 3 and 4: figures 4, 5 and 6, the noise that brightening amplifies, and each
-claim with its measured answer, by the paper's recipe and by today's. SYSTEM section 7.
+claim with its measured answer, by the paper's recipe and by today's.
 """
 
 import dataclasses
@@ -9,24 +9,29 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from lowlight_jax import baselines, weights
+import numpy as np
+from ml_collections import ConfigDict
+
+from lowlight_jax import baselines
+from lowlight_jax.baselines.method import Method
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.evaluation import comparison
 from lowlight_jax.evaluation.scoring import Scores
-from lowlight_jax.inference.enhancer import Enhancer
+from lowlight_jax.inference.methods import load_method
 from lowlight_jax.reproduce import claims, figures, page
 from lowlight_jax.reproduce.claims import Claim
 from lowlight_jax.reproduce.page import Section
 from lowlight_jax.reproduce.recipes import DUAL_RECIPES
 from lowlight_jax.reproduce.study import Run, Study, classical_runs
 from lowlight_jax.reproduce.trainings import Training
+from lowlight_jax.tasks.task import PairMethod
 
 TITLE = "Accelerated dual network: the paper's experiments"
-MEASURES = (
+SHOWN_METRICS = (
     *("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "delta_e76", "ciede2000", "delta_e_itp"),
     *("niqe", "brisque", "noise_level"),
 )
-CURVE_MEASURES = ("psnr_rgb", "ssim_rgb", "niqe", "brisque")
+CURVE_METRICS = ("psnr_rgb", "ssim_rgb", "niqe", "brisque")
 # The paper's formulas 15 to 18 are the first two and a colour difference, the names
 # that it gives them the last three.
 _JUDGES = ("psnr_rgb", "ssim_rgb", "delta_e_itp", "niqe", "brisque")
@@ -86,16 +91,16 @@ def make_study(
         make = partial(_network, training.source)
         runs.append(Run(_named(recipe, _VARIANTS[variant]), make, training.seed))
     runs.append(Run("truth", lambda: comparison.truth))
-    return Study(output, pairs, MEASURES, runs)
+    return Study(output, pairs, SHOWN_METRICS, runs)
 
 
-def _on_dark_side(method, pair: Pair):
+def _on_dark_side(method: Method, pair: Pair) -> np.ndarray:
     return method(pair.low)
 
 
-def _network(source: str, denoise: float = 1.0) -> comparison.Method:
-    enhancer = Enhancer.from_params(*weights.load_any(source))
-    return lambda pair: enhancer(pair.low, denoise=denoise)
+def _network(source: str, denoise: float = 1.0) -> PairMethod:
+    method = load_method(source)
+    return lambda pair: method(pair.low, denoise=denoise)
 
 
 def sections(study: Study, trainings: Sequence[Training]) -> list[Section]:
@@ -143,28 +148,31 @@ def _figure_5(study: Study, table: Mapping[str, Scores]) -> Section:
     compared = {m: s for m, s in shown.items() if m != "truth"}
     return page.scores_section(
         "figure-5",
-        "Figure 5: measures",
+        "Figure 5: metrics",
         study.about,
         shown,
-        figure=figures.bars(compared, MEASURES[:-1], ours=_OURS),
+        figure=figures.bars(compared, SHOWN_METRICS[:-1], ours=_OURS),
     )
 
 
 def _figure_6(
-    curves: Mapping[str, Sequence[Sequence[dict]]], config, recipe: str, words: str
+    curves: Mapping[str, Sequence[Sequence[dict]]],
+    config: ConfigDict,
+    recipe: str,
+    words: str,
 ) -> Section:
     phases = config.phases
     counts = sorted({len(rows) for rows in curves.values()})
     data = [
         {"variant": variant, "seed": seed, "step": row["step"]}
-        | {measure: row[measure] for measure in CURVE_MEASURES}
+        | {metric: row[metric] for metric in CURVE_METRICS}
         for variant, seeds in curves.items()
         for seed, rows in enumerate(seeds)
         for row in rows
     ]
     return Section(
         f"figure-6-{recipe}",
-        f"Figure 6: measures against training steps, {words}",
+        f"Figure 6: metrics against training steps, {words}",
         f"Line: mean over seeds ({' or '.join(map(str, counts))} a variant); band: "
         "from the lowest to the highest seed. Enhancement and denoising in line, "
         "on the whole held-out images in 8 bits, nothing rescaled "
@@ -172,7 +180,7 @@ def _figure_6(
         f"untrained until step {phases.enhance.steps}, where the coarse stage, which "
         "has none, is done.",
         figure=figures.curves(
-            curves, CURVE_MEASURES, boundaries={"denoising →": phases.enhance.steps}
+            curves, CURVE_METRICS, boundaries={"denoising →": phases.enhance.steps}
         ),
         data=data,
     )
@@ -185,9 +193,9 @@ def _variants(study: Study, table: Mapping[str, Scores]) -> Section:
         for variant in _VARIANTS.values()
     }
     data = [
-        {"variant": name, "measure": measure, "seed": seed, "mean": value}
-        for measure in MEASURES
-        for name, values in study.means(measure).items()
+        {"variant": name, "metric": metric, "seed": seed, "mean": value}
+        for metric in SHOWN_METRICS
+        for name, values in study.means(metric).items()
         if name in named
         for seed, value in enumerate(values)
     ]
@@ -227,17 +235,17 @@ def _answers(study: Study, recipe: str) -> Section:
     prefix = _named(recipe, "")
     others = {m for m in study.trained if not m.startswith(prefix)}
 
-    def means(measure: str) -> dict[str, list[float]]:
+    def means(metric: str) -> dict[str, list[float]]:
         return {
             method.removeprefix(prefix): values
-            for method, values in study.means(measure).items()
+            for method, values in study.means(metric).items()
             if method not in others
         }
 
     return claims.section(
         _CLAIMS,
         _JUDGES,
-        {measure: means(measure) for measure in _JUDGES},
+        {metric: means(metric) for metric in _JUDGES},
         [m.removeprefix(prefix) for m in study.trained if m not in others],
         name=f"claims-{recipe}",
         title=f"The paper's claims, {DUAL_RECIPES[recipe]}",
@@ -266,7 +274,7 @@ def _side_by_side(answers: Mapping[str, Section]) -> Section:
         "The paper's claims",
         f"{differing} of {len(by_claim)} answers depend on the recipe. The paper's: "
         "formulas 5 to 14 alone (configs/dual_paper.py). Today's: more terms, averaged "
-        "parameters, a falling rate (configs/dual_lol.py, shorter). The measures "
+        "parameters, a falling rate (configs/dual_lol.py, shorter). The metrics "
         "behind each answer are in the tables at the end.",
         columns=["claim", "answer"],
         rows=[[text, claims.in_words(found)] for text, found in by_claim.items()],

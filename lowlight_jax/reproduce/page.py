@@ -77,23 +77,23 @@ def scores_section(
         f"Mean ± standard deviation over images, of each image the mean over seeds. "
         f"{about}"
     )
-    measures = list(next(iter(table.values())).columns)
+    metrics = list(next(iter(table.values())).columns)
     rows = [
-        [method, *(report.summary(scores, measure) for measure in measures)]
+        [method, *(report.summary(scores, metric) for metric in metrics)]
         for method, scores in table.items()
     ]
     data = [
         {
             "method": method,
-            "measure": measure,
-            "mean": scores.mean(measure),
-            "std": scores.std(measure),
-            "images": int(scores.values(measure).size),
+            "metric": metric,
+            "mean": scores.mean(metric),
+            "std": scores.std(metric),
+            "images": int(scores.values(metric).size),
         }
         for method, scores in table.items()
-        for measure in measures
+        for metric in metrics
     ]
-    columns = ["method", *map(label, measures)]
+    columns = ["method", *map(label, metrics)]
     return Section(name, title, caption, figure, columns, rows, data)
 
 

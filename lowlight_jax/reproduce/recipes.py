@@ -17,7 +17,6 @@ from lowlight_jax.config import (
     only_phase,
 )
 
-PAPERS = ("dual", "cnn")
 # What paper A's claims are judged with, and how the report calls it.
 DUAL_RECIPES = {"paper": "the paper's recipe", "baseline": "today's recipe"}
 

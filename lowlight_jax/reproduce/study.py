@@ -13,15 +13,22 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from lowlight_jax.data.pairs import Pair
-from lowlight_jax.evaluation import comparison, scoring
+from lowlight_jax.evaluation import scoring
 from lowlight_jax.evaluation.scoring import Item, Scores
 from lowlight_jax.images.files import Photo, read_rgb8, write_photo
 from lowlight_jax.reproduce.parts import Part
 from lowlight_jax.runtime.progress import listening
 from lowlight_jax.runtime.whole_file import write_whole
+from lowlight_jax.tasks.task import PairMethod
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Run:
     """
 
     method: str
-    make: Callable[[], comparison.Method]
+    make: Callable[[], PairMethod]
     seed: str = ""
 
     @property
@@ -50,13 +57,13 @@ class Study:
     Attributes:
       output: folder; results go to `images/`, scores to `scores/`.
       pairs: the images, and what they should become.
-      measures: of the scores; full names.
+      metrics: of the scores; full names.
       runs: in the order of tables.
     """
 
     output: Path
     pairs: Sequence[Pair]
-    measures: Sequence[str]
+    metrics: Sequence[str]
     runs: Sequence[Run]
 
     def parts(self) -> list[Part]:
@@ -99,10 +106,10 @@ class Study:
             if run.method == method
         ]
 
-    def means(self, measure: str) -> dict[str, list[float]]:
+    def means(self, metric: str) -> dict[str, list[float]]:
         """By method, the mean over images for each seed."""
         return {
-            method: [scores.mean(measure) for scores in self.scores(method)]
+            method: [scores.mean(metric) for scores in self.scores(method)]
             for method in self.methods
         }
 
@@ -137,7 +144,7 @@ class Study:
             )
             for i, pair in enumerate(self.pairs)
         )
-        scores = dataclasses.asdict(scoring.score_items(items, self.measures))
+        scores = dataclasses.asdict(scoring.score_items(items, self.metrics))
         write_whole(self._scores_file(run), json.dumps(scores, indent=1).encode())
 
     def _scores_file(self, run: Run) -> Path:
@@ -194,10 +201,10 @@ def _progress() -> Progress:
     )
 
 
-def _advance(progress: Progress, bar, index: int, fraction: float) -> None:
+def _advance(progress: Progress, bar: TaskID, index: int, fraction: float) -> None:
     progress.update(bar, completed=index + fraction)
 
 
-def classical_runs(methods: Mapping[str, comparison.Method]) -> list[Run]:
+def classical_runs(methods: Mapping[str, PairMethod]) -> list[Run]:
     """Runs of methods that need nothing loaded."""
     return [Run(name, lambda method=method: method) for name, method in methods.items()]

@@ -31,13 +31,13 @@ class Training:
     workdir: Path | None = None
     config: ConfigDict | None = None
 
-    def part(self, measures: Sequence[str]) -> Part:
-        """The training as a part, scored as it goes by `measures`."""
+    def part(self, metrics: Sequence[str]) -> Part:
+        """The training as a part, scored as it goes by `metrics`."""
         return Part(
             f"training {self.name}, {self.seed}",
             "training",
             Path(self.source),
-            partial(_train, self, measures),
+            partial(_train, self, metrics),
         )
 
     def curve(self) -> list[dict]:
@@ -74,12 +74,12 @@ def plan_trainings(
     return trainings
 
 
-def _train(training: Training, measures: Sequence[str]) -> None:
+def _train(training: Training, metrics: Sequence[str]) -> None:
     import jax
 
     from lowlight_jax.training.loop import train
 
-    train(training.config, training.workdir, measures=measures)
+    train(training.config, training.workdir, metrics=metrics)
     finished = (training.workdir / weights.WORKDIR_FILE).read_bytes()
     write_whole(Path(training.source), finished)
     jax.clear_caches()  # each training has programs of its own

@@ -14,7 +14,7 @@ def use_compilation_cache() -> None:
     """Keeps compiled functions on disk, so that a second run starts at once.
 
     For commands; a library must leave that choice to its user.
-    `JAX_COMPILATION_CACHE_DIR`, where it is set, goes before.
+    `JAX_COMPILATION_CACHE_DIR`, where it is set, takes precedence.
     """
     import jax  # not above: that would cost every `--help` half a second
 

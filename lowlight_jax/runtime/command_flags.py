@@ -1,26 +1,65 @@
 """Flags of the commands that take `--config`: what is wrong with them in one line."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from absl import flags
+from absl import flags, logging
+
+from lowlight_jax.runtime.command import USAGE
+
+_HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """For `app.run(main, flags_parser=parse_flags)`: the arguments that are no flags.
+def parse_flags(
+    define: Callable[[list[str]], None],
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    about: str,
+    define_config: Callable[[list[str]], None] | None = None,
+) -> None:
+    """Defines the flags of a command and parses them into `flags.FLAGS`.
 
-    Exits with code 2, saying why, where absl and ml_collections end in a traceback or
-    in all their files' names.
+    Exits with 0 after --help. Exits with 2 and one line for a wrong flag, where absl
+    and ml_collections would print a traceback.
+
+    Args:
+      define: calls `flags.DEFINE_...`; it is given all words of the command line, as
+        `sys_argv` of `config_flags`.
+      argv: without the program's name; None: the process's.
+      prog: what the command is called as.
+      about: shown by --help.
+      define_config: defines --config where that takes long, and --help does without.
     """
+    words = [prog, *(sys.argv[1:] if argv is None else argv)]
+    define(words)
+    if _HELP & set(words):
+        print(f"usage: {prog} [flags]\n\n{about}\nflags:\n{_flags_of(define)}")
+        sys.exit(0)
+    if define_config:
+        define_config(words)
     try:
-        arguments = flags.FLAGS(argv)
+        arguments = flags.FLAGS(words)[1:]
         _ = flags.FLAGS.config.is_locked  # tells only now that its file is not there
-        return arguments
+        if not arguments:
+            if not flags.FLAGS["verbosity"].present:
+                logging.set_verbosity(logging.WARNING)  # orbax: 30 lines at each save
+            logging.use_absl_handler()
+            return
+        reason = f"unexpected arguments {arguments}"
     except AttributeError as error:  # of ml_collections, for a key that is not there
         key = str(error).strip("\"'")
         reason = f"the config has no key {key!r}; lowlight_jax/config.py lists all"
     except (flags.Error, ValueError, OSError) as error:
         # A config file's own error comes last, behind where it was looked for.
         reason = str(error).strip().splitlines()[-1].strip()
-    print(f"error: {reason} (--helpshort shows the flags)", file=sys.stderr)
-    sys.exit(2)
+        if "No such file" in reason:
+            reason += "; configs/ is a folder of the source, not of what pip installs"
+    print(f"error: {reason} (--help shows the flags)", file=sys.stderr)
+    sys.exit(USAGE)
+
+
+def _flags_of(define: Callable) -> str:
+    """Absl's description of the flags that `define` defines."""
+    module = define.__module__ if define.__module__ != "__main__" else sys.argv[0]
+    return flags.FLAGS.module_help(module).strip().partition("\n")[2]

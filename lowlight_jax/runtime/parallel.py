@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lowlight_jax.runtime.compiler import cpu_compiler_options
-from lowlight_jax.training.step import Batch, Metrics, TrainState
+from lowlight_jax.types import Batch, Metrics, TrainState
 
 AXIS = "data"
 BACKENDS = ("jit", "pmap", "mesh")
@@ -49,7 +49,7 @@ def join_processes() -> None:
     )
 
 
-def says_lost_process(error: Exception) -> bool:
+def says_lost_process(error: BaseException) -> bool:
     """Whether an error means that another process is gone.
 
     XLA raises JaxRuntimeError from a compiled step, ValueError from an eager call.
@@ -97,23 +97,28 @@ def choose_backend(requested: str, batch_size: int, accumulate: int = 1) -> str:
 
 
 def compile_step(step: Callable, backend: str) -> Step:
-    """The compiled step; `step` takes `axis_name`. It consumes the state given."""
-    options = cpu_compiler_options()
-    if backend == "jit":
-        return jax.jit(step, donate_argnums=0, compiler_options=options)
-    step = functools.partial(step, axis_name=AXIS)
+    """The compiled step; `step` takes `axis_name`. It consumes the state given.
+
+    It is compiled once for arguments placed by `place_state` and `place_batch`.
+    """
     if backend == "pmap":
-        return jax.pmap(
-            step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0
+        step = jax.pmap(
+            functools.partial(step, axis_name=AXIS),
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
         )
-    step = jax.shard_map(
-        step,
-        mesh=_mesh(),
-        in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
-        out_specs=PartitionSpec(),
-        check_vma=False,  # the step itself takes the mean of the gradients
-    )
-    return jax.jit(step, donate_argnums=0, compiler_options=options)
+    elif backend == "mesh":
+        step = jax.shard_map(
+            functools.partial(step, axis_name=AXIS),
+            mesh=_mesh(),
+            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+            out_specs=PartitionSpec(),
+            check_vma=False,  # the step itself takes the mean of the gradients
+        )
+    # pmap takes no compiler options; the jit that it is made of since JAX 0.8 becomes
+    # part of this one.
+    return jax.jit(step, donate_argnums=0, compiler_options=cpu_compiler_options())
 
 
 def _mesh() -> Mesh:
@@ -126,14 +131,14 @@ def place_batch(batch: dict[str, np.ndarray], backend: str) -> Batch:
         return jax.device_put(batch)
     if backend == "pmap":
         devices = jax.local_device_count()
-        return {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
+        batch = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
     sharding = NamedSharding(_mesh(), PartitionSpec(AXIS))
     return jax.make_array_from_process_local_data(sharding, batch)
 
 
 def place_state(state: TrainState, backend: str) -> TrainState:
     """Puts a state of NumPy arrays, the same in all processes, on every device."""
-    if backend != "mesh":
+    if backend == "jit":
         return jax.device_put(state)
     sharding = NamedSharding(_mesh(), PartitionSpec())
     return jax.make_array_from_process_local_data(sharding, state)

@@ -1,6 +1,8 @@
 """Being told to stop: SIGTERM, as clusters send it before they take a machine back."""
 
 import signal
+import threading
+from types import FrameType
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command, again, goes on
 
@@ -13,7 +15,8 @@ class StopSignal:
     """A context in which SIGTERM and Ctrl-C no longer end the process by themselves.
 
     Of several processes, any one may get SIGTERM; JAX tells the others, and all stop
-    at the same step. A second signal ends a single process at once.
+    at the same step. A second signal ends a single process at once. Outside the main
+    thread, the only one that Python lets handle signals, none is looked for.
     """
 
     def __init__(self):
@@ -23,7 +26,8 @@ class StopSignal:
     def __enter__(self):
         import jax  # not above: the command asks for the exit code alone
 
-        if jax.process_count() == 1:
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        if jax.process_count() == 1 and is_main_thread:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._remember)
         return self
@@ -31,7 +35,7 @@ class StopSignal:
     def __exit__(self, *exc):
         self._restore()
 
-    def _remember(self, number: int, frame) -> None:
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         self._received = signal.Signals(number).name
         self._restore()
 

@@ -16,8 +16,11 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextlib.contextmanager
-def listening(to: Listener) -> Iterator[None]:
-    """Methods called inside tell `to` how far they are."""
+def listening(to: Listener | None) -> Iterator[None]:
+    """Sends the progress of methods called inside to `to`; None changes nothing."""
+    if to is None:
+        yield
+        return
     token = _listener.set(to)
     try:
         yield

@@ -4,11 +4,18 @@ A checkpoint is complete or invisible: orbax writes under a temporary name and r
 States are NumPy arrays here, the PRNG key its data, so that what any number of
 processes has saved, any other can restore. With several processes all call every
 method; the first one writes.
+
+Saving goes on in the background. A save that failed is raised by the next call of
+`save` or `close`; whoever uses `Checkpoints` in a `with` statement leaves it with all
+saved.
 """
 
+import contextlib
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -16,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lowlight_jax.runtime import parallel
-from lowlight_jax.training.step import TrainState
+from lowlight_jax.types import TrainState
 
 
 class CheckpointError(ValueError):
@@ -35,35 +42,72 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, enable_async_checkpointing=False
+                preservation_policy=ocp.checkpoint_managers.LatestN(2)
             ),
         )
+        self._saving: int | None = None  # step of the last save
+
+    def __enter__(self):
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A save takes all processes: without the lost one it would never end.
+        if error is None or not parallel.says_lost_process(error):
+            self.close()
 
     def save(self, state: TrainState, about: dict[str, Any]) -> None:
-        """Saves the state under its step, with `about` (JSON) beside it.
+        """Starts to save the state under its step, with `about` (JSON) beside it.
+
+        The state may change as soon as this returns: orbax has copied its arrays.
 
         Raises:
-          CheckpointError: it could not be written; the ones before are kept.
+          CheckpointError: it, or the one before it, could not be written; the ones
+            before are kept.
         """
+        self._wait()
         layout = _layout(state)
         state = _to_arrays(state)
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         about = about | {"layout": layout, "checksum": _checksum(state)}
-        try:
+        self._saving = step
+        with self._failure_said():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
                 ),
             )
+
+    def close(self) -> None:
+        """Waits until all is saved.
+
+        Raises:
+          CheckpointError: as for `save`.
+        """
+        self._wait()
+        self._manager.close()
+
+    def _wait(self) -> None:
+        with self._failure_said():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _failure_said(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError, RuntimeError) as error:  # tensorstore's are any
             if parallel.says_lost_process(error):  # nothing is wrong here
                 raise
             kept = self._manager.latest_step()
             raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to "
+                f"the checkpoint of step {self._saving} could not be written to "
                 f"{self._directory} ({_first_line(error)}); "
                 + (f"that of step {kept} is kept" if kept else "there is none before")
                 + ". Make room there, then repeat the command"
@@ -133,10 +177,6 @@ class Checkpoints:
             (self._directory / str(step)).rename(aside)
         parallel.gather(step)  # nobody looks at the folder before it is tidy
         self._manager.reload()
-
-    def close(self) -> None:
-        """Waits for whatever is being written."""
-        self._manager.close()
 
 
 def _to_arrays(state: TrainState) -> TrainState:

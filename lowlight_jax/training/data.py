@@ -1,54 +1,67 @@
-"""What a training reads, from its config: examples to crop from, pairs to score on."""
+"""What a training reads: examples to crop from, and the pairs that it is scored on."""
 
-from collections import ChainMap
-from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from lowlight_jax.data import photographs
-from lowlight_jax.data.pairs import Pair, load_split
+from lowlight_jax.data.pairs import Pair, PairsError
 from lowlight_jax.data.pipeline import Views
-from lowlight_jax.ops.damage import Damage
-from lowlight_jax.ops.degrade import Exposure
+from lowlight_jax.data.sources import Options, find_sources
 from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.runtime import parallel
+from lowlight_jax.tasks.task import Settings, Task
 
 
 def load_data(
-    config: ConfigDict, *, damaged: bool, with_thumbnails: bool
+    options: Options,
+    task: Task,
+    settings: Settings,
+    *,
+    held_out_images: int = 0,
+    darken_pairs: bool = False,
+    with_thumbnails: bool = False,
 ) -> tuple[Sequence[Views], Sequence[Pair]]:
     """Training examples (views by name) and the pairs held out of training.
 
     Args:
-      config: see `lowlight_jax.config`.
-      damaged: whether held-out photographs get holes; else they are darkened.
-      with_thumbnails: whether their thumbnails are wanted too.
+      options: which sources, and how they are split.
+      task: what is trained; it makes pairs of the photographs held out.
+      settings: see `Task.make_pairs`.
+      held_out_images: of the part held out of each source, evenly spaced; 0: all.
+      darken_pairs: beside photographs, the normal sides of pairs are such too.
+      with_thumbnails: whether thumbnails are wanted beside the images.
     Raises:
-      PairsError: the folder is not what it should be; all problems are listed.
+      PairsError: a source is not what it should be, or of a kind that the task is not
+        trained on.
     """
-    data = config.data
-    views: Sequence[Views] = ()
+    pairs: list[Sequence[Pair]] = []
+    photographs: list[Mapping[str, np.ndarray]] = []
     held_out: list[Pair] = []
-    if data.root:
-        training, apart = _load_pairs(data)
-        views = _PairViews(training)
+    for source in find_sources(options):
+        if source.kind not in task.trains_on:
+            raise PairsError(
+                f"{source.about} holds {source.kind}, but networks for {task.name} are "
+                f"trained on {' or '.join(task.trains_on)}; pass another data.source"
+            )
+        training, apart = source.load("train"), ()
+        if options.validation_every:
+            apart = source.load("validation")
+        if source.kind == "pairs":
+            pairs.append(training)
+        else:
+            photographs.append(training)
+            apart = task.make_pairs(apart or {}, settings)
+        apart = evenly_spaced(apart, held_out_images)
         held_out += apart
-    if data.photographs or data.embedded or not data.root:
-        training, apart = _load_photographs(data)
-        of_photographs = _PhotographViews(training)
-        if views:
-            views = _PairsAndPhotographs(views, of_photographs, data.darken_pairs)
-        else:
-            views = of_photographs
-        if damaged:
-            apart = photographs.damaged_pairs(apart, Damage(**config.damage))
-        else:
-            exposure = Exposure(**config.synthetic)
-            apart = photographs.darkened_pairs(apart, exposure)
-        held_out += evenly_spaced(apart, data.validation_images)
-    return (_WithThumbnails(views) if with_thumbnails else views), held_out
+        if parallel.is_main_process():
+            print(
+                f"{source.about}: {len(training)} {source.kind} to train on, "
+                f"{len(apart)} pairs held out"
+            )
+    examples = _examples(pairs, photographs, darken_pairs)
+    return (_WithThumbnails(examples) if with_thumbnails else examples), held_out
 
 
 def evenly_spaced(items: Sequence, count: int) -> Sequence:
@@ -58,104 +71,74 @@ def evenly_spaced(items: Sequence, count: int) -> Sequence:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _load_pairs(data: ConfigDict) -> tuple[Sequence[Pair], Sequence[Pair]]:
-    """Pairs to train on, and those held out."""
-    load = partial(
-        load_split,
-        data.root,
-        validation_every=data.validation_every,
-        test_every=data.test_every,
-        cache_dir=data.cache_dir,
-        bad_pairs=data.bad_pairs,
-        memory_gib=data.memory_gib,
-    )
-    training = load("train")
-    apart = load("validation") if data.validation_every else ()
-    apart = evenly_spaced(apart, data.validation_images)
-    _report(f"{data.root}: {len(training)} pairs", len(apart))
-    return training, apart
+def _examples(
+    pairs: Sequence[Sequence[Pair]],
+    photographs: Sequence[Mapping[str, np.ndarray]],
+    darken_pairs: bool,
+) -> Sequence[Views]:
+    """All of them as the pipeline wants them, with the same views.
 
-
-def _load_photographs(
-    data: ConfigDict,
-) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
-    """Photographs to train on, and those held out; without a folder the embedded."""
-    training: Mapping[str, np.ndarray] = {}
-    if data.embedded or not data.photographs:
-        training = photographs.load_embedded(photographs.EMBEDDED_TRAINING)
-        apart = photographs.load_embedded(photographs.EMBEDDED_EVALUATION)
-    if data.photographs:
-        parts = photographs.load_photographs(
-            data.photographs,
-            validation_every=data.validation_every,
-            test_every=data.test_every,
-            bad_files=data.bad_pairs,
-            memory_gib=data.memory_gib,
-        )
-        apart = parts["validation"]
-        training = ChainMap(parts["train"], training)
-        _report(f"{data.photographs}: {len(training)} photographs", len(apart))
-    return training, apart
-
-
-def _report(found: str, held_out: int) -> None:
-    if parallel.is_main_process():
-        print(f"{found} to train on, {held_out} held out")
-
-
-class _PairViews(Sequence[Views]):
-    """Pairs as the pipeline wants them."""
-
-    def __init__(self, pairs: Sequence[Pair]):
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> Views:
-        pair = self._pairs[index]
-        return {"low": pair.low, "high": pair.high}
-
-
-class _PhotographViews(Sequence[Views]):
-    """Photographs as the pipeline wants them."""
-
-    def __init__(self, photographs: Mapping[str, np.ndarray]):
-        self._photographs = photographs
-        self._names = list(photographs)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: int) -> Views:
-        return {"high": self._photographs[self._names[index]]}
-
-
-class _PairsAndPhotographs(Sequence[Views]):
-    """Both in one batch, with the same views: the dark side of photographs is bright.
-
-    "is_pair" tells which of them is to be darkened. With `darken_pairs` the normal side
-    of each pair is one more photograph.
+    Where pairs and photographs are mixed, "is_pair" tells them apart: of a photograph
+    the dark side is as bright as the other, until it is darkened on the device.
     """
+    images = [_Mapped(list(by_name), by_name.__getitem__) for by_name in photographs]
+    if not pairs:
+        return _Chained([_Mapped(of_source, _one_side) for of_source in images])
+    if not images:
+        return _Chained([_Mapped(of_source, _both_sides) for of_source in pairs])
+    parts = [
+        *(_Mapped(of_source, _dark_pair) for of_source in pairs),
+        *(_Mapped(of_source, _to_darken) for of_source in images),
+    ]
+    if darken_pairs:
+        parts += [_Mapped(of, lambda pair: _to_darken(pair.high)) for of in pairs]
+    return _Chained(parts)
 
-    def __init__(
-        self, pairs: _PairViews, photographs: _PhotographViews, darken_pairs: bool
-    ):
-        self._pairs, self._photographs = pairs, photographs
-        self._darkened = pairs if darken_pairs else ()
+
+def _both_sides(pair: Pair) -> Views:
+    return {"low": pair.low, "high": pair.high}
+
+
+def _dark_pair(pair: Pair) -> Views:
+    return _both_sides(pair) | {"is_pair": np.True_}
+
+
+def _one_side(image: np.ndarray) -> Views:
+    return {"high": image}
+
+
+def _to_darken(image: np.ndarray) -> Views:
+    return {"low": image, "high": image, "is_pair": np.False_}
+
+
+class _Mapped(Sequence):
+    """A function of each item, at each access."""
+
+    def __init__(self, items: Sequence, function: Callable[[Any], Any]):
+        self._items, self._function = items, function
 
     def __len__(self) -> int:
-        return len(self._pairs) + len(self._photographs) + len(self._darkened)
+        return len(self._items)
 
-    def __getitem__(self, index: int) -> Views:
-        if index < len(self._pairs):
-            return self._pairs[index] | {"is_pair": np.True_}
-        index -= len(self._pairs)
-        if index < len(self._photographs):
-            high = self._photographs[index]["high"]
-        else:
-            high = self._darkened[index - len(self._photographs)]["high"]
-        return {"low": high, "high": high, "is_pair": np.False_}
+    def __getitem__(self, index: int):
+        return self._function(self._items[index])
+
+
+class _Chained(Sequence):
+    """Several sequences, one behind the other."""
+
+    def __init__(self, parts: Sequence[Sequence]):
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __getitem__(self, index: int):
+        for part in self._parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
 
 
 class _WithThumbnails(Sequence[Views]):

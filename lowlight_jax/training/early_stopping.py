@@ -1,6 +1,6 @@
 """When a phase has been no better for long enough."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class Best:
@@ -8,19 +8,26 @@ class Best:
 
     Args:
       patience: scores in a row that are no better and end the phase; 0: none do.
+      is_better: whether one score is better than another.
       before: the scores of this phase before it was resumed.
     """
 
-    def __init__(self, patience: int, before: Iterable[float] = ()):
+    def __init__(
+        self,
+        patience: int,
+        is_better: Callable[[float, float], bool],
+        before: Iterable[float] = (),
+    ):
         self._patience = patience
-        self._best = float("-inf")
+        self._is_better = is_better
+        self._best: float | None = None
         self._since = 0
         for score in before:
             self.add(score)
 
     def add(self, score: float) -> bool:
         """Whether this score is the best so far."""
-        if score > self._best:
+        if self._best is None or self._is_better(score, self._best):
             self._best, self._since = score, 0
             return True
         self._since += 1

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -20,24 +19,34 @@ from lowlight_jax import weights
 from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.pipeline import Geometry, Views, make_batches, stream_seed
+from lowlight_jax.data.sources import Options
 from lowlight_jax.evaluation import comparison, report
 from lowlight_jax.evaluation.picture_grid import save_picture_grid
 from lowlight_jax.evaluation.scoring import Scores, interleave
+from lowlight_jax.inference.runner import Runner
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
 from lowlight_jax.losses.supervised import SupervisedWeights
-from lowlight_jax.models import init_params, make_model, model_fields, name_of
+from lowlight_jax.metrics import METRICS
+from lowlight_jax.models import (
+    all_phases,
+    init_params,
+    make_model,
+    model_fields,
+    name_of,
+)
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.runtime import parallel, preemption, provenance
 from lowlight_jax.runtime.whole_file import write_whole
+from lowlight_jax.tasks.task import Network, PairMethod, Settings, make_objective
 from lowlight_jax.training import telemetry
 from lowlight_jax.training.checkpoint import Checkpoints
 from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
-from lowlight_jax.training.objectives import OBJECTIVES, Settings, make_objective
 from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
-from lowlight_jax.training.step import TrainState, init_train_state, train_step
+from lowlight_jax.training.step import init_train_state, train_step
+from lowlight_jax.types import Params, TrainState
 
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
 Reporter = Callable[[int, dict[str, float]], None]
@@ -51,11 +60,27 @@ def make_settings(config: ConfigDict) -> Settings:
         supervised=SupervisedWeights(**config.loss.supervised),
         repair=RepairWeights(**config.loss.repair),
         exposure=Exposure(**config.synthetic),
+        damage=Damage(**config.damage),
         colour=ColourVariation(**config.augment.colour),
         dark_stops=config.augment.dark_stops,
         identity_fraction=config.identity_fraction,
         enhanced_fraction=config.enhanced_fraction,
         max_noise_u8=config.max_noise_u8,
+    )
+
+
+def load_training_data(
+    config: ConfigDict, network: Network
+) -> tuple[Sequence[Views], Sequence[Pair]]:
+    """What `config.data` names, for the task of a network; see `training.data`."""
+    data = config.data
+    return load_data(
+        Options(**{f.name: data[f.name] for f in dataclasses.fields(Options)}),
+        network.task,
+        make_settings(config),
+        held_out_images=data.validation_images,
+        darken_pairs=data.darken_pairs,
+        with_thumbnails=network.sees_thumbnail,
     )
 
 
@@ -78,9 +103,9 @@ class Phase:
 
 
 def plan_phases(config: ConfigDict) -> list[Phase]:
-    """The phases that have steps, in the order of OBJECTIVES."""
+    """The phases that have steps, in the order of `all_phases`."""
     phases: list[Phase] = []
-    for name in OBJECTIVES:  # not config.phases: a ConfigDict sorts by the alphabet
+    for name in all_phases():  # not config.phases: a ConfigDict sorts by the alphabet
         if steps := config.phases[name].steps:
             start = phases[-1].stop if phases else 0
             tx = _make_optimizer(config, config.phases[name])
@@ -105,8 +130,8 @@ def train(
     workdir: str | Path,
     *,
     on_scores: Reporter | None = None,
-    measures: Sequence[str] = (),
-) -> tuple[nn.Module, TrainState, Sequence[Pair]]:
+    metrics: Sequence[str] = (),
+) -> tuple[Network, TrainState, Sequence[Pair]]:
     """Runs every phase from wherever the workdir stands.
 
     Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors.
@@ -118,7 +143,7 @@ def train(
       workdir: made where it does not exist; a run that was cut off there goes on.
       on_scores: told the step and the validation scores whenever there are some; what
         it raises ends the run.
-      measures: of the validation scores; empty: `comparison.compared_measures`.
+      metrics: of the validation scores; empty: `Task.metrics`.
     Returns:
       The network, its state at the end, and the pairs held out of training.
     Raises:
@@ -132,11 +157,7 @@ def train(
     workdir = Path(workdir)
     _check_writable(workdir)
     network = make_model(**config.model)
-    examples, pairs = load_data(
-        config,
-        damaged="repair" in network.phases,
-        with_thumbnails=network.sees_thumbnail,
-    )
+    examples, pairs = load_training_data(config, network)
     phases = plan_phases(config)
 
     params_key, steps_key = jax.random.split(jax.random.key(config.seed))
@@ -155,7 +176,7 @@ def train(
     line = telemetry.ProgressLine(
         config.data.batch_size, step, total, quiet=not is_main
     )
-    with line as progress, preemption.StopSignal() as signals:
+    with line as progress, preemption.StopSignal() as signals, checkpoints:
         run = _Run(
             config=config,
             workdir=workdir,
@@ -172,12 +193,11 @@ def train(
             progress=progress,
             signals=signals,
             on_scores=on_scores,
-            measures=measures or comparison.compared_measures(network),
+            metrics=metrics or network.task.metrics,
         )
         for phase in phases:
             if int(state.step) < phase.stop:
                 state = run.train_phase(phase, state)
-    checkpoints.close()
     return network, state, pairs
 
 
@@ -187,7 +207,7 @@ class _Run:
 
     config: ConfigDict
     workdir: Path
-    network: nn.Module
+    network: Network
     examples: Sequence[Views]
     pairs: Sequence[Pair]
     total: int
@@ -198,7 +218,7 @@ class _Run:
     progress: telemetry.ProgressLine
     signals: preemption.StopSignal
     on_scores: Reporter | None
-    measures: Sequence[str]
+    metrics: Sequence[str]
 
     def train_phase(self, phase: Phase, state: TrainState) -> TrainState:
         """Runs a phase from `state`, in NumPy arrays, to its end; returns the like."""
@@ -208,9 +228,11 @@ class _Run:
         if step == phase.start:  # a phase starts from the averaged parameters
             opt_state = jax.device_get(phase.tx.init(state.ema_params))
             state = state.replace(params=state.ema_params, opt_state=opt_state)
+        judge = self.network.task.best_metric
         best = Best(
             config.early_stopping_patience,
-            self.rows.history(phase.name, "psnr_rgb", last_step=step),
+            METRICS[judge].is_better,
+            self.rows.history(phase.name, judge, last_step=step),
         )
         state = parallel.place_state(state, self.backend)
         run_step = self._compile_step(phase)
@@ -247,7 +269,7 @@ class _Run:
                 progress.log(phase.name, step, values)
             if self._is_evaluated(step, is_last):
                 scores = self._evaluate(phase, step, state.ema_params)
-                if best.add(scores["psnr_rgb"]) and config.early_stopping_patience:
+                if best.add(scores[judge]) and config.early_stopping_patience:
                     self._save_weights(BEST_FILE, state)
             if (is_saved or signal) and not is_last:
                 self._save(phase, state)
@@ -275,14 +297,13 @@ class _Run:
 
     def _make_batches(self, phase: Phase, step: int):
         config = self.config
-        is_repair = phase.name == "repair"
         return make_batches(
             self.examples,
             seed=stream_seed(config.seed, phase.number),
             crop_px=config.data.crop_px,
             batch_size=config.data.batch_size,
             geometry=Geometry(**config.augment.geometry),
-            damage=Damage(**config.damage) if is_repair else None,
+            damage=Damage(**config.damage) if self.network.task.needs_mask else None,
             first_batch=step - phase.start,
             host_index=jax.process_index(),
             host_count=jax.process_count(),
@@ -295,8 +316,8 @@ class _Run:
             return False
         return step % every == 0 or (is_last and self.config.early_stopping_patience)
 
-    def _evaluate(self, phase: Phase, step: int, params) -> dict[str, float]:
-        scores = _validation_scores(self.network, params, self.pairs, self.measures)
+    def _evaluate(self, phase: Phase, step: int, params: Params) -> dict[str, float]:
+        scores = _validation_scores(self.network, params, self.pairs, self.metrics)
         self.rows.write(phase.name, step, scores)
         self.progress.note(phase.name, step, scores)
         if self.on_scores:
@@ -339,7 +360,7 @@ class _Run:
             )
 
 
-def _initial_params(config: ConfigDict, network: nn.Module, key: jax.Array):
+def _initial_params(config: ConfigDict, network: Network, key: jax.Array):
     """Random parameters, or those of the weights that the config names."""
     if not config.initial_weights:
         return init_params(network, key)
@@ -356,7 +377,7 @@ def _initial_params(config: ConfigDict, network: nn.Module, key: jax.Array):
     return params
 
 
-def _fields(network: nn.Module) -> set[str]:
+def _fields(network: Network) -> set[str]:
     """Fields that the shapes or the meaning of parameters depend on."""
     return model_fields(name_of(network)).keys() - {"name", "dtype"}
 
@@ -407,44 +428,46 @@ def _write_config(workdir: Path, config: ConfigDict, commit: str) -> None:
 
 
 def _score(
-    methods: Mapping[str, comparison.Method],
+    methods: Mapping[str, PairMethod],
     pairs: Sequence[Pair],
-    measures: Sequence[str],
+    metrics: Sequence[str],
     *,
     quiet: bool,
 ) -> dict[str, Scores]:
     """Scores of all pairs, of which each process takes its share."""
     own = comparison.score_methods(
-        methods, parallel.own_part(pairs), measures=measures, quiet=quiet
+        methods, parallel.own_part(pairs), metrics=metrics, quiet=quiet
     )
     parts = parallel.gather({k: dataclasses.asdict(v) for k, v in own.items()})
     return {name: interleave([Scores(**part[name]) for part in parts]) for name in own}
 
 
 def _validation_scores(
-    network, params, pairs: Sequence[Pair], measures: Sequence[str]
+    network: Network, params: Params, pairs: Sequence[Pair], metrics: Sequence[str]
 ) -> dict[str, float]:
     """Means of the network's scores; those of a part of it end in its name."""
-    *parts, whole = comparison.network_methods(network, jax.device_get(params)).items()
-    scores = _score(dict([whole]), pairs, measures, quiet=True)
-    means = {measure: scores[whole[0]].mean(measure) for measure in measures}
-    shown = ("psnr_rgb", "ssim_rgb")
+    runner = Runner(network, jax.device_get(params))
+    *parts, whole = comparison.steps_of(runner).items()
+    scores = _score(dict([whole]), pairs, metrics, quiet=True)
+    means = {metric: scores[whole[0]].mean(metric) for metric in metrics}
+    shown = ("psnr_rgb", "ssim_rgb")  # of the enhancement module alone
     for part, of_part in _score(dict(parts), pairs, shown, quiet=True).items():
-        for measure in shown:
-            means[f"{measure}_{part.replace(' ', '_')}"] = of_part.mean(measure)
+        for metric in shown:
+            means[f"{metric}_{part.replace(' ', '_')}"] = of_part.mean(metric)
     return means
 
 
 def _final_evaluation(
-    network, params, pairs: Sequence[Pair], workdir: Path, grid_images: int
+    network: Network,
+    params: Params,
+    pairs: Sequence[Pair],
+    workdir: Path,
+    grid_images: int,
 ) -> None:
     """The table, the scores of every image, the grid, and what to do next."""
-    methods = comparison.classical_methods(network)
-    methods |= comparison.network_methods(network, params)
+    methods = comparison.all_methods(Runner(network, params))
     is_main = parallel.is_main_process()
-    measures = comparison.compared_measures(network)
-    methods["truth"] = comparison.truth
-    scores = _score(methods, pairs, measures, quiet=not is_main)
+    scores = _score(methods, pairs, network.task.metrics, quiet=not is_main)
     if not is_main:
         return
     report.print_scores(f"{len(pairs)} pairs held out of training", scores)

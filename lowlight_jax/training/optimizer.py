@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import optax
 import optax.contrib
 
-SCHEDULES = ("cosine", "constant", "step", "plateau")
-OPTIMIZERS = ("rmsprop", "adam", "sgd")
+from lowlight_jax.config import OPTIMIZERS, SCHEDULES
 
 
 def make_schedule(

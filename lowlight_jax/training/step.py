@@ -1,43 +1,14 @@
 """One pure training step, the same for every model, phase and parallel back end.
 
-No I/O and no config here: what is trained is said by `objective`, which only the
-parameters that it touches get a gradient from.
+No I/O and no config here: `objective` defines what is trained, and only the parameters
+that it uses get a gradient.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
-from lowlight_jax.types import Scalar
-
-Params = Any
-Batch = dict[str, jax.Array]
-Metrics = dict[str, Scalar]
-Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, Metrics]]
-
-
-@struct.dataclass
-class TrainState:
-    """All that training carries from step to step.
-
-    Attributes:
-      step: int32, steps done since the start of the first phase.
-      params: float32 parameters.
-      ema_params: their exponential moving average, the ones to evaluate and ship;
-        equal to `params` where averaging is off.
-      opt_state: of the optimizer of the current phase.
-      key: the run's typed PRNG key, never changed: each step folds its number into it.
-    """
-
-    step: jax.Array
-    params: Params
-    ema_params: Params
-    opt_state: optax.OptState
-    key: jax.Array
+from lowlight_jax.types import Batch, Metrics, Objective, Params, TrainState
 
 
 def init_train_state(
@@ -107,7 +78,9 @@ def _gradients(
         lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(of_part, first)
     )
 
-    def add(total, part):
+    def add(
+        total: tuple[Params, Metrics], part: Batch
+    ) -> tuple[tuple[Params, Metrics], None]:
         return jax.tree.map(jnp.add, total, of_part(part)), None
 
     total, _ = jax.lax.scan(add, zeros, batch)

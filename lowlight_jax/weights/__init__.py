@@ -81,7 +81,9 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
     return network, flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-def _check_shapes(path, network: nn.Module, flat: Mapping[str, np.ndarray]) -> None:
+def _check_shapes(
+    path: str | Path, network: nn.Module, flat: Mapping[str, np.ndarray]
+) -> None:
     expected = jax.eval_shape(network.init, jax.random.key(0), *example_inputs(network))
     expected = flax.traverse_util.flatten_dict(expected["params"], sep="/")
     shapes = {name: leaf.shape for name, leaf in expected.items()}
@@ -125,17 +127,17 @@ def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
     return load_weights(file)
 
 
-def load_any(name: str) -> tuple[nn.Module, Any]:
-    """Shipped weights of this name, or those of a workdir or a file.
+def load_any(name: str | Path) -> tuple[nn.Module, Any]:
+    """Shipped weights of this name, or those of a workdir or a `.safetensors` file.
 
     Raises:
       WeightsError: there are none.
     """
-    if name in shipped_names():
-        return load_shipped(name)
+    if str(name) in shipped_names():
+        return load_shipped(str(name))
     if not Path(name).exists():
         raise WeightsError(
-            f"there are no weights {name!r}; expected one of "
+            f"there are no weights {str(name)!r}; expected one of "
             f"{', '.join(shipped_names())}, a workdir or a .safetensors file"
         )
     return load_checkpoint(name)

@@ -1,0 +1,137 @@
+"""Folders of pairs, decoded once: the parts that training and evaluation read.
+
+A folder goes through a tensorflow-datasets builder once (array_record files in the
+cache, no TensorFlow), so that every later run, on every host, reads the same records.
+Everything wrong with the folder is reported together, before that.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from lowlight_jax.data import records
+from lowlight_jax.data.pairs import (
+    LOL_PARTS,
+    Pair,
+    PairFile,
+    PairsError,
+    find_pairs,
+    is_lol_layout,
+    split_by_group,
+)
+from lowlight_jax.data.records import Records
+from lowlight_jax.images.files import ImageFileError, read_rgb8
+from lowlight_jax.runtime.cache import default_cache_dir
+
+
+def _fingerprint(pairs: Sequence[PairFile]) -> str:
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for path in (pair.low, pair.high):
+            stat = path.stat()
+            line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{pair.group}\n"
+            digest.update(line.encode())
+    return digest.hexdigest()[:16]
+
+
+def load_pairs(
+    folder: str | Path, *, cache_dir: str | Path = "", bad_pairs: str = "error"
+) -> Records:
+    """All pairs of a folder with `low/` and `high/`, as `data.records.Records`.
+
+    The first call decodes every file and writes the records; later calls read them.
+
+    Args:
+      folder: see `find_pairs`.
+      cache_dir: where the records live; "" is `default_cache_dir()`.
+      bad_pairs: "error" or "skip".
+    Raises:
+      PairsError: anything is wrong and `bad_pairs` is "error", or nothing is left.
+    """
+    files, problems = find_pairs(folder)
+    prepared = Path(cache_dir or default_cache_dir()) / "pairs2" / _fingerprint(files)
+    if records.exist(prepared):
+        _report(folder, problems, bad_pairs)
+        return records.read(prepared)
+    pairs, unreadable = [], []
+    for file in track(files, "Decoding pairs", transient=True):
+        try:
+            low, high = read_rgb8(file.low), read_rgb8(file.high)
+        except ImageFileError as error:
+            unreadable.append(str(error))
+        else:
+            pairs.append(Pair(file.name, file.group, low, high))
+    _report(folder, problems + unreadable, bad_pairs)
+    if not pairs:
+        raise PairsError(f"{folder} holds no usable pair")
+    records.write(prepared, pairs)
+    return records.read(prepared)
+
+
+def load_split(
+    root: str | Path,
+    split: str,
+    *,
+    validation_every: int,
+    test_every: int = 0,
+    cache_dir: str | Path = "",
+    bad_pairs: str = "error",
+    memory_gib: float = 4.0,
+) -> Sequence[Pair]:
+    """Pairs of a folder: "train", "validation", "test" or "all".
+
+    Args:
+      root: LOL as it is distributed, or a folder with `low/` and `high/`.
+      split: which part; of LOL as it is distributed, "test" is its own.
+      validation_every, test_every: see `split_by_group`.
+      cache_dir, bad_pairs: see `load_pairs`.
+      memory_gib: sets up to this size are decoded once, larger ones at each access.
+    Raises:
+      PairsError: the folder is not what it should be, or the split is empty.
+    """
+    folder = Path(root)
+    is_lol_test = split == "test" and is_lol_layout(root)
+    if is_lol_layout(root):
+        folder = folder / LOL_PARTS["test" if is_lol_test else "train"]
+    elif split == "test" and not test_every:
+        raise PairsError(
+            f"{root} has no our485/ and eval15/, so there is no test part but the one "
+            "that test_every sets apart, which is 0"
+        )
+    records = load_pairs(folder, cache_dir=cache_dir, bad_pairs=bad_pairs)
+    chosen = range(len(records))
+    if split != "all" and not is_lol_test:
+        parts = split_by_group(records.groups, validation_every, test_every)
+        chosen = parts[split]
+    if not chosen:
+        raise PairsError(f"the {split} part of {root} is empty")
+    pairs = _Subset(records, chosen)
+    gib = len(pairs) * (pairs[0].low.nbytes + pairs[0].high.nbytes) / 2**30
+    return list(pairs) if gib <= memory_gib else pairs
+
+
+class _Subset(Sequence[Pair]):
+    """Some of the records, decoded at each access."""
+
+    def __init__(self, records: Sequence[Pair], indices: Sequence[int]):
+        self._records, self._indices = records, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self._records[self._indices[index]]
+
+
+def _report(folder: str | Path, problems: Sequence[str], bad_pairs: str) -> None:
+    if not problems:
+        return
+    listing = "".join(f"\n  {problem}" for problem in problems)
+    summary = f"{folder}: {len(problems)} problem(s) with the pairs:{listing}"
+    if bad_pairs == "error":
+        raise PairsError(
+            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
+        )
+    print(f"{summary}\nSkipped, as asked.")

@@ -1,0 +1,164 @@
+"""Where images come from: the sources that `config.data.source` names.
+
+Each source is a function here and a line in `SOURCES`; what is joined by "+" is used
+together. A source holds either pairs, or normal photographs that the task makes pairs
+of; its parts "train", "validation" and "test" share no group.
+"""
+
+import dataclasses
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from lowlight_jax.data import photographs
+from lowlight_jax.data.pairs import Pair, PairsError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Which sources, and how they are read; 0 or "" means "off" or "automatic".
+
+    Attributes:
+      source: names of `SOURCES` joined by "+"; "": `root` and `photographs`, whichever
+        is given, else the embedded photographs.
+      root: folder of pairs; LOL as it is distributed, or low/ and high/.
+      photographs: folder of normal photographs.
+      tfds_dir: where prepared TensorFlow Datasets lie; "": ~/tensorflow_datasets.
+      cache_dir: of decoded pairs; "": ~/.cache/lowlight_jax.
+      bad_pairs: "error" or "skip": what to do with unusable files.
+      validation_every: each n-th group is for validation; 0: none.
+      test_every: each n-th group left is for testing, and not used; 0: none.
+      memory_gib: sets up to this size are decoded once.
+    """
+
+    source: str = ""
+    root: str = ""
+    photographs: str = ""
+    tfds_dir: str = ""
+    cache_dir: str = ""
+    bad_pairs: str = "error"
+    validation_every: int = 8
+    test_every: int = 0
+    memory_gib: float = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Images of one kind.
+
+    Attributes:
+      kind: what `load` returns: a sequence of pairs, or photographs by name.
+      about: what it is, in messages.
+      load: of "train", "validation", "test" or "all".
+    """
+
+    kind: Literal["pairs", "photographs"]
+    about: str
+    load: Callable[[str], Sequence[Pair] | Mapping[str, np.ndarray]]
+
+
+def find_sources(options: Options) -> list[Source]:
+    """The sources that the options name.
+
+    Raises:
+      PairsError: there is no such source, or what it needs is not given.
+    """
+    given = [name for name in ("root", "photographs") if getattr(options, name)]
+    automatic = "+".join(given).replace("root", "pairs") or "embedded"
+    sources = []
+    for text in (options.source or automatic).split("+"):
+        name, _, argument = text.partition(":")
+        if name not in SOURCES:
+            raise PairsError(
+                f"data.source: no source {name!r}; expected one of "
+                f"{', '.join(SOURCES)}, or several joined by +"
+            )
+        sources.append(SOURCES[name](options, argument))
+    return sources
+
+
+def _pairs(options: Options, argument: str) -> Source:
+    """A folder of pairs."""
+    from lowlight_jax.data.cached_pairs import load_split  # imports tensorflow-datasets
+
+    folder = _given(options, "root", argument)
+    load = partial(
+        load_split,
+        folder,
+        validation_every=options.validation_every,
+        test_every=options.test_every,
+        cache_dir=options.cache_dir,
+        bad_pairs=options.bad_pairs,
+        memory_gib=options.memory_gib,
+    )
+    return Source("pairs", folder, load)
+
+
+def _photographs(options: Options, argument: str) -> Source:
+    """A folder of normal photographs."""
+    folder = _given(options, "photographs", argument)
+
+    def load(split: str) -> Mapping[str, np.ndarray]:
+        splits = photographs.load_photographs(
+            folder,
+            validation_every=options.validation_every,
+            test_every=options.test_every,
+            bad_files=options.bad_pairs,
+            memory_gib=options.memory_gib,
+        )
+        if split == "all":
+            return ChainMap(*reversed(splits.values()))
+        return splits[split]
+
+    return Source("photographs", folder, load)
+
+
+def _embedded(options: Options, argument: str) -> Source:
+    """The photographs that come with scikit-image, split once and for all."""
+    del options, argument
+
+    def load(split: str) -> Mapping[str, np.ndarray]:
+        known = photographs.EMBEDDED
+        return photographs.load_embedded(
+            sum(known.values(), ()) if split == "all" else known[split]
+        )
+
+    return Source("photographs", "the embedded photographs", load)
+
+
+def _tfds(options: Options, argument: str) -> Source:
+    """A data set that TensorFlow Datasets has prepared: "tfds:NAME"."""
+    from lowlight_jax.data.prepared import load_prepared, prepared_kind  # imports tfds
+
+    if not argument:
+        raise PairsError("data.source: expected tfds:NAME, like tfds:div2k")
+    load = partial(
+        load_prepared,
+        argument,
+        folder=options.tfds_dir,
+        validation_every=options.validation_every,
+        test_every=options.test_every,
+        memory_gib=options.memory_gib,
+    )
+    kind = prepared_kind(argument, options.tfds_dir)
+    return Source(kind, f"tfds:{argument}", load)
+
+
+def _given(options: Options, key: str, argument: str) -> str:
+    folder = argument or getattr(options, key)
+    if not folder:
+        raise PairsError(
+            f"data.source names a source that needs a folder; pass data.{key}"
+        )
+    return folder
+
+
+SOURCES: dict[str, Callable[[Options, str], Source]] = {
+    "pairs": _pairs,
+    "photographs": _photographs,
+    "embedded": _embedded,
+    "tfds": _tfds,
+}

@@ -1,0 +1,130 @@
+"""Tables of scores, of whole folders and data sets; by title, then by method."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from lowlight_jax.data.pairs import Pair
+from lowlight_jax.data.photographs import EVERYDAY, darkened_pairs
+from lowlight_jax.data.sources import Options, find_sources
+from lowlight_jax.evaluation import comparison, scoring
+from lowlight_jax.evaluation.comparison import Method
+from lowlight_jax.evaluation.folders import pair_files, read_items
+from lowlight_jax.evaluation.scoring import Scores
+from lowlight_jax.metrics import METRICS
+from lowlight_jax.tasks.task import Settings, Task
+
+Tables = dict[str, dict[str, Scores]]
+
+
+def score_data(
+    method: Method,
+    data: str,
+    metrics: Sequence[str] = (),
+    *,
+    split: str = "validation",
+    stops: Sequence[float] = (),
+    validation_every: int = 8,
+    test_every: int = 0,
+) -> Tables:
+    """A method, the baselines of its task and the truth on pairs held out of training.
+
+    Args:
+      method: of `load_method`.
+      data: folder of pairs, folder of photographs, or "tfds:NAME".
+      metrics: full names of metrics; none: those of the task.
+      split: "train", "validation", "test" or "all".
+      stops: `data` holds normal photographs, which are under-exposed by each of these.
+      validation_every, test_every: see `split_by_group`.
+    Raises:
+      ValueError: the data are not what they should be, or a metric needs what they do
+        not have.
+    """
+    metrics = metrics or method.task.metrics
+    check_needs(metrics, {"target", "low"} | ({"mask"} if method.needs_mask else set()))
+    options = Options(validation_every=validation_every, test_every=test_every)
+    methods = comparison.all_methods(method)
+    return {
+        f"{title}: {len(pairs)} pairs": comparison.score_methods(
+            methods, pairs, metrics=metrics
+        )
+        for title, pairs in _load_pairs(
+            data, method.task, split, stops, options
+        ).items()
+    }
+
+
+def _load_pairs(
+    data: str, task: Task, split: str, stops: Sequence[float], options: Options
+) -> dict[str, Sequence[Pair]]:
+    """By title; photographs are made pairs of, by the task or by each of `stops`."""
+    if data.startswith("tfds:"):
+        options = dataclasses.replace(options, source=data)
+    elif stops or "pairs" not in task.trains_on:
+        options = dataclasses.replace(options, photographs=data)
+    else:
+        options = dataclasses.replace(options, root=data)
+    (source,) = find_sources(options)
+    images = source.load(split)
+    if not images:
+        raise ValueError(f"the {split} part of {data} is empty")
+    title = split  # goes into reports, where paths of this machine do not belong
+    if source.kind == "pairs":
+        return {title: images}
+    if not stops:
+        return {title: task.make_pairs(images, Settings())}
+    return {
+        f"{title}, {under:g} stops under": darkened_pairs(images, EVERYDAY, [under])
+        for under in stops
+    }
+
+
+def score_folders(
+    folders: Mapping[str, Path],
+    metrics: Sequence[str] = (),
+    *,
+    method: Method | None = None,
+    title: str = "",
+    gt_mean: bool = False,
+) -> tuple[Tables, list[str]]:
+    """Scores of the files in folders, paired by name.
+
+    Args:
+      folders: "pred" unless there is a method, "low" if there is one, and "target".
+      metrics: full names of metrics; none: all that the folders allow.
+      method: makes the results of the files in "low".
+      title: of the one row.
+      gt_mean: see `score_items`.
+    Returns:
+      A table, and a sentence for each file that was left out.
+    Raises:
+      ValueError: a folder is missing or empty, or a metric needs another.
+    """
+    if method and method.needs_mask:
+        raise ValueError(
+            f"{method.name} repairs holes; expected --data DIR with photographs that "
+            "get some"
+        )
+    if not metrics:
+        metrics = [*scoring.WITHOUT_TARGET, *(["loe"] if "low" in folders else [])]
+        if "target" in folders:
+            metrics = [*scoring.WITH_TARGET, *metrics]
+    check_needs(metrics, folders)
+    files, problems = pair_files(folders)
+    items = read_items(track(files, "Scoring", transient=True), method, problems)
+    scores = scoring.score_items(items, metrics, gt_mean=gt_mean)
+    return {f"{len(scores.names)} images": {title: scores}}, problems
+
+
+def check_needs(metrics: Sequence[str], given: Collection[str]) -> None:
+    """Raises a ValueError for metrics that compare with what is not given."""
+    lacking = [
+        f"{metric} needs --{role} DIR" if role != "mask" else f"{metric} needs masks"
+        for metric in metrics
+        for role in METRICS[metric].needs
+        if role not in given
+    ]
+    if lacking:
+        raise ValueError("; ".join(lacking))

@@ -1,0 +1,96 @@
+"""Many photographs: read, enhanced, written, with all three at work at once."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowlight_jax.images.files import ImageFileError, Photo, read_photo, write_photo
+from lowlight_jax.inference.jobs import Job
+from lowlight_jax.inference.methods import enhance_photo
+
+if TYPE_CHECKING:
+    from lowlight_jax.inference.methods import ClassicalMethod
+    from lowlight_jax.inference.runner import Runner
+
+# Told the job's index, the job, and which fraction of it is done.
+JobListener = Callable[[int, Job, float], None]
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What has happened so far: files saved, and a sentence for each that was not."""
+
+    saved: list[Path] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+
+def enhance_files(
+    jobs: Sequence[Job],
+    load: "Callable[[], Runner | ClassicalMethod]",
+    outcome: Outcome,
+    *,
+    on_progress: JobListener = lambda index, job, fraction: None,
+    **options,
+) -> None:
+    """Reads, enhances and writes; a photograph that fails does not stop the others.
+
+    The next photo is read and the last one written while one is computed, no more: a
+    photo of 24 million pixels takes 72 MB, and four of them are held at most.
+
+    Args:
+      jobs: at least one, see `plan_jobs`.
+      load: makes the method, while the first photo is being read; what it raises ends
+        everything.
+      outcome: kept up to date.
+      on_progress: told at the start, during and at the end of each photo.
+      **options: of `enhance_photo`.
+    """
+    with (
+        ThreadPoolExecutor(1, "reader") as reader,
+        ThreadPoolExecutor(1, "writer") as writer,
+    ):
+        reading = reader.submit(read_photo, jobs[0].source)
+        method = load()
+        writing = None
+        for index, job in enumerate(jobs):
+            show = partial(on_progress, index, job)
+            show(0.0)
+            photo = None
+            with _noting_failure(outcome, job.source):
+                photo = reading.result()
+            if index + 1 < len(jobs):
+                reading = reader.submit(read_photo, jobs[index + 1].source)
+            if photo is not None:
+                with _noting_failure(outcome, job.source):
+                    enhanced = enhance_photo(method, photo, progress=show, **options)
+                    if writing is not None:
+                        writing.result()
+                    writing = writer.submit(_save, job.target, enhanced, outcome)
+            show(1.0)
+        if writing is not None:
+            writing.result()
+
+
+def _save(target: Path, photo: Photo, outcome: Outcome) -> None:
+    with _noting_failure(outcome, target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_photo(target, photo)
+        outcome.saved.append(target)
+
+
+@contextlib.contextmanager
+def _noting_failure(outcome: Outcome, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImageFileError as error:
+        outcome.failures.append(str(error))
+    except ValueError as error:
+        outcome.failures.append(f"{path}: {error}")
+    except OSError as error:
+        outcome.failures.append(f"{path}: {error.strerror}")
+    except MemoryError:
+        outcome.failures.append(f"{path} does not fit into memory")

@@ -1,0 +1,363 @@
+"""A network on one image of any size: `enhance(image)`, `repair(image, mask)`.
+
+`Runner` serves every task; what differs is in the network's `task`. Not here: how an
+image is cut (`tiles`), files (`methods`, `batch`).
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowlight_jax.inference.tiles import TILE_SHAPES, Tile, overlap_px, plan_tiles
+from lowlight_jax.ops.padding import reflected_window
+from lowlight_jax.ops.thumbnail import make_thumbnail
+from lowlight_jax.runtime.progress import Listener, listening, track
+
+if TYPE_CHECKING:
+    import jax
+
+    from lowlight_jax.tasks.task import Network, Task
+    from lowlight_jax.types import Params
+
+DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
+INPAINT_MODEL = "inpaint"
+_WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
+
+
+def darkness(image: np.ndarray) -> float:
+    """1 for a photograph that needs light, 0 for one that is bright already.
+
+    Falls from 1 to 0 while the mean of all pixels goes from 0.32 to 0.42 of white;
+    LOL's dark pictures lie below 0.31, normal exposures around 0.45. A network that was
+    trained on dark pictures alone takes every shadow for one of them. chosen, not in
+    the paper.
+    """
+    integer = np.issubdtype(image.dtype, np.integer)
+    mean = image.mean(dtype=np.float64) / (np.iinfo(image.dtype).max if integer else 1)
+    return float(np.clip((0.42 - mean) / 0.1, 0.0, 1.0))
+
+
+class Runner:
+    """A network ready for images: compiled once for each window shape and pixel type.
+
+    The thumbnail, where the network sees one, is made once and shared by all windows.
+
+    Attributes:
+      network: with its `task` and `controls`.
+    """
+
+    def __init__(self, network: "Network", params: Any):
+        self.network = network
+        self._params = params
+        sees_all = network.receptive_radius_px is None
+        self._overlap = _WHOLE_OVERLAP_PX if sees_all else overlap_px(network)
+        self._run = _compiled(network)
+
+    @property
+    def name(self) -> str:
+        """The network's, in tables and messages."""
+        from lowlight_jax.models import name_of
+
+        return name_of(self.network)
+
+    @property
+    def task(self) -> "Task":
+        """What the network is for."""
+        return self.network.task
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether it replaces what a mask tells and leaves the rest as it is."""
+        return self.task.needs_mask
+
+    @property
+    def controls(self) -> Mapping[str, float]:
+        """Names of what can be turned from 0 to 1, and their defaults."""
+        return self.network.controls
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None = None,
+        *,
+        strength: float = 1.0,
+        progress: Listener | None = None,
+        **controls: float,
+    ) -> np.ndarray:
+        """The result, of the same shape and dtype as the image.
+
+        Args:
+          image: `[h, w, c]` or `[b, h, w, c]`, c = 3 (RGB) or 1 (gray), sRGB: uint8,
+            uint16 (full range), or floating point in [0, 1].
+          mask: `[h, w]` or `[h, w, 1]`, not 0 where the image is to be replaced; None:
+            what `task.find_mask` finds. Only for a task with a mask.
+          strength: 0 (the image itself) to 1 (the network's result); in between, the
+            two are mixed. A bright image stays as it is: either the network was taught
+            so, or this is multiplied by `darkness`.
+          progress: told the finished fraction, 0 to 1, after each window.
+          **controls: of the network, each 0 to 1: `denoise` is how much of the learnt
+            noise is subtracted.
+        Raises:
+          ValueError: the image, the mask or a value is none of these, or the network
+            has no such control.
+        """
+        image = np.asarray(image)
+        check_image(image)
+        active = self._active({"strength": strength}, controls)
+        if image.ndim == 4:
+            if self.needs_mask:
+                raise ValueError(
+                    f"image has shape {image.shape}; expected [h, w, c], one "
+                    "image, since a mask is for one"
+                )
+            each = [self(one, strength=strength, **controls) for one in image]
+            return np.stack(each) if each else image.copy()
+        if mask is not None and not self.needs_mask:
+            raise ValueError(
+                f"a mask was given, but a network for {self.task.name} takes "
+                "none; leave it out"
+            )
+        if not image.size:
+            return image.copy()
+        if self.needs_mask:
+            mask = self.task.find_mask(image) if mask is None else mask
+            mask = checked_mask(mask, image)
+        if self.network.only_for_dark:
+            strength *= darkness(image)
+        thumbnail = make_thumbnail(image)[None] if self.network.sees_thumbnail else None
+        tiles = self._plan(image, mask)
+        with listening(progress):
+            results = (
+                (tile, self._window(image, mask, tile, thumbnail, strength, active))
+                for tile in track(tiles)
+            )
+            if self.network.receptive_radius_px is None:
+                return _blend(image, results, 2 * self._overlap)
+            out = image.copy()
+            for tile, result in results:
+                kept = np.asarray(result)[tile.inside]
+                if mask is not None:
+                    replaced = mask[tile.rows, tile.columns]
+                    kept = np.where(replaced, kept, image[tile.rows, tile.columns])
+                out[tile.rows, tile.columns] = kept
+        return out
+
+    def _active(
+        self, strength: Mapping[str, float], controls: Mapping[str, float]
+    ) -> dict[str, float]:
+        """The controls that are not 0; an error for what cannot be."""
+        for name, value in {**strength, **controls}.items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}; expected 0 to 1")
+        for name in controls.keys() - self.controls.keys():
+            if controls[name] != 1:
+                raise ValueError(
+                    f"{name} is {controls[name]}, but this network has no such "
+                    f"control; expected {' or '.join(self.controls) or 'none'}"
+                )
+        chosen = {k: controls.get(k, default) for k, default in self.controls.items()}
+        return {name: value for name, value in chosen.items() if value}
+
+    def _plan(self, image: np.ndarray, mask: np.ndarray | None) -> list[Tile]:
+        h, w = image.shape[:2]
+        shapes = self.task.window_shapes or TILE_SHAPES
+        if mask is None:
+            return list(plan_tiles(h, w, self._overlap, shapes))
+        # What is replaced is seen whole where it fits one window, without overlap.
+        fits = any(h <= height and w <= width for height, width in shapes)
+        tiles = plan_tiles(h, w, 0 if fits else self._overlap, shapes)
+        return [tile for tile in tiles if mask[tile.rows, tile.columns].any()]
+
+    def _window(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None,
+        tile: Tile,
+        thumbnail: np.ndarray | None,
+        strength: float,
+        active: Mapping[str, float],
+    ) -> "jax.Array":
+        window = reflected_window(image, *tile[:4])
+        if mask is not None:
+            mask = reflected_window(mask, *tile[:4])
+        return self._run(self._params, window, mask, thumbnail, strength, active)
+
+
+class Enhancer(Runner):
+    """Brightens: `Enhancer()(image, strength=..., denoise=...)`; see `Runner`.
+
+    Args:
+      model: name of weights that ship with the package.
+      checkpoint: instead, the workdir of a training or a `.safetensors` file.
+    Raises:
+      WeightsError: there are no such weights, or they are for another task.
+    """
+
+    def __init__(
+        self, model: str = DEFAULT_MODEL, checkpoint: str | Path | None = None
+    ):
+        super().__init__(*_load("brightening", model, checkpoint))
+
+
+class Repairer(Runner):
+    """Fills holes: `Repairer()(image, mask)`; see `Runner`.
+
+    Args, Raises: as `Enhancer`.
+    """
+
+    def __init__(
+        self, model: str = INPAINT_MODEL, checkpoint: str | Path | None = None
+    ):
+        super().__init__(*_load("inpainting", model, checkpoint))
+
+
+def _load(task: str, model: str, checkpoint: str | Path | None):
+    from lowlight_jax import weights
+
+    if checkpoint is None:
+        network, params = weights.load_any(model)
+    else:
+        network, params = weights.load_checkpoint(checkpoint)
+    if network.task.name != task:
+        raise weights.WeightsError(
+            f"the weights {checkpoint or model} are for {network.task.name}; expected "
+            f"weights for {task}"
+        )
+    return network, params
+
+
+def checked_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """uint8 `[h, w, 1]`, 1 where the image is to be replaced.
+
+    Raises:
+      ValueError: the mask is not `[h, w]` or `[h, w, 1]`, of the image.
+    """
+    mask = np.asarray(mask)
+    if mask.shape not in (image.shape[:2], (*image.shape[:2], 1)):
+        raise ValueError(
+            f"mask has shape {mask.shape}; expected that of the image, "
+            f"{image.shape[:2]}"
+        )
+    return np.uint8(mask != 0).reshape(*image.shape[:2], 1)
+
+
+def _blend(
+    image: np.ndarray, results: Iterator[tuple[Tile, np.ndarray]], overlap: int
+) -> np.ndarray:
+    """Tiles faded into each other where they overlap by `overlap` pixels.
+
+    A network that sees the whole image sees each tile as one, so that tiles differ.
+    """
+    h, w, c = image.shape
+    total, weight = np.zeros((h, w, c), np.float32), np.zeros((h, w, 1), np.float32)
+    for tile, result in results:
+        fades = []
+        for side in (tile.height, tile.width):
+            nearest = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1
+            fades.append(np.minimum(nearest / (overlap + 1), 1).astype(np.float32))
+        fade = fades[0][:, None, None] * fades[1][None, :, None]
+        top, left = max(tile.top, 0), max(tile.left, 0)
+        bottom, right = min(tile.top + tile.height, h), min(tile.left + tile.width, w)
+        inside = (
+            slice(top - tile.top, bottom - tile.top),
+            slice(left - tile.left, right - tile.left),
+        )
+        total[top:bottom, left:right] += fade[inside] * np.asarray(result)[inside]
+        weight[top:bottom, left:right] += fade[inside]
+    total /= weight
+    if np.issubdtype(image.dtype, np.integer):
+        total = np.rint(total)
+    return total.astype(image.dtype)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raises a ValueError of one sentence for what is no image."""
+    kinds = (np.uint8, np.uint16, np.floating)
+    if not any(np.issubdtype(image.dtype, kind) for kind in kinds):
+        raise ValueError(
+            f"image has dtype {image.dtype}; expected uint8, uint16 or floating point"
+        )
+    if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"image has shape {image.shape}; expected [h, w, c] or [b, h, w, c] with "
+            "c = 3 or 1"
+        )
+
+
+@functools.cache
+def _compiled(network: "Network") -> Callable:
+    """One jitted function for each network, shared by all its runners."""
+    import jax
+    import jax.numpy as jnp
+
+    from lowlight_jax.runtime.compiler import cpu_compiler_options
+
+    @functools.partial(jax.jit, compiler_options=cpu_compiler_options())
+    def run(
+        params: "Params",
+        window: jax.Array,
+        mask: jax.Array | None,
+        thumbnail: jax.Array | None,
+        strength: jax.Array,
+        controls: Mapping[str, jax.Array],
+    ) -> jax.Array:
+        integer = jnp.issubdtype(window.dtype, jnp.integer)
+        full = jnp.iinfo(window.dtype).max if integer else 1
+        given = window[None].astype(jnp.float32) / full
+        image = jnp.broadcast_to(given, (*given.shape[:-1], 3))
+        if mask is not None:
+            mask = mask[None].astype(jnp.float32)
+        pred = network.task.predict(
+            network, params, image, controls, mask=mask, thumbnail=thumbnail
+        )
+        if given.shape[-1] == 1:
+            pred = pred.mean(-1, keepdims=True)
+        # Clip, then mix, then round: nothing wraps, and strength 0 is the image itself.
+        mixed = given + strength * (jnp.clip(pred, 0.0, 1.0) - given)
+        if integer:
+            mixed = jnp.round(mixed * full)
+        return mixed[0].astype(window.dtype)
+
+    return run
+
+
+@functools.cache
+def _cached(kind: type[Runner], model: str, checkpoint: str | None) -> Runner:
+    return kind(model, checkpoint)
+
+
+def enhance(
+    image: np.ndarray,
+    *,
+    model: str = DEFAULT_MODEL,
+    checkpoint: str | None = None,
+    strength: float = 1.0,
+    progress: Listener | None = None,
+    **controls: float,
+) -> np.ndarray:
+    """Brightens a dark image: see `Enhancer` and `Runner.__call__`.
+
+    Weights are loaded at the first call and kept.
+    """
+    enhancer = _cached(Enhancer, model, checkpoint)
+    return enhancer(image, strength=strength, progress=progress, **controls)
+
+
+def repair(
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    model: str = INPAINT_MODEL,
+    checkpoint: str | None = None,
+    strength: float = 1.0,
+    progress: Listener | None = None,
+) -> np.ndarray:
+    """Fills the holes of an image: see `Repairer` and `Runner.__call__`.
+
+    Weights are loaded at the first call and kept.
+    """
+    repairer = _cached(Repairer, model, checkpoint)
+    return repairer(image, mask, strength=strength, progress=progress)

@@ -1,0 +1,162 @@
+"""What a task is, and what every network declares.
+
+Training, evaluation and inference ask a network for its task and never which network
+it is: a new task is one file with a `Task` and a network that names it, and one line in
+`lowlight_jax.models.MODELS`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
+from lowlight_jax.losses.repair import RepairWeights
+from lowlight_jax.losses.supervised import SupervisedWeights
+from lowlight_jax.ops.damage import Damage
+from lowlight_jax.ops.degrade import ColourVariation, Exposure
+from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
+from lowlight_jax.types import Batch, Images, Objective
+
+if TYPE_CHECKING:
+    from lowlight_jax.data.pairs import Pair
+
+PairMethod = Callable[["Pair"], np.ndarray]  # the result for a pair's dark side
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that objectives and synthetic pairs can be told; each takes what it needs.
+
+    Attributes:
+      enhancement, denoising, supervised, repair: weights of the losses.
+      exposure: of the synthetic dark side, where there is no real one.
+      damage: the holes of inpainting.
+      colour: how the colours of both sides of a pair are varied.
+      dark_stops: the values of a real dark side are doubled or halved up to so many
+        times.
+      identity_fraction: of the images whose dark side is replaced by the normal one, so
+        that a picture that is bright already is left as it is; chosen.
+      enhanced_fraction: phase "denoise": of the images whose noisy side is the
+        enhancement module's own output; the others get synthetic noise.
+      max_noise_u8: standard deviation of that synthetic noise, at most.
+    """
+
+    enhancement: EnhancementWeights = EnhancementWeights()
+    denoising: DenoisingWeights = DenoisingWeights()
+    supervised: SupervisedWeights = SupervisedWeights()
+    repair: RepairWeights = RepairWeights()
+    exposure: Exposure = Exposure()
+    damage: Damage = Damage()
+    colour: ColourVariation = ColourVariation()
+    dark_stops: float = 0.0
+    identity_fraction: float = 0.0
+    enhanced_fraction: float = 0.5
+    max_noise_u8: float = 40.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a network is for: how it is trained, run, compared and judged.
+
+    Attributes:
+      name: of the task, in messages: "these weights are for ...".
+      objectives: what each phase of training minimises, in the order of the phases:
+        `(params, batch, key, *, model, settings) -> (loss, terms)`.
+      losses: sections of `config.loss` that each of the objectives uses.
+      predict: one pure call on images, `(network, params, image, controls, *, mask,
+        thumbnail) -> image`, `[b, h, w, 3]` in [0, 1], not clipped. `controls` holds
+        those of `Network.controls` that are not 0; `mask` is `[b, h, w, 1]`, 1 where
+        the image is to be replaced; `thumbnail` is `[b, 128, 128, 3]`. What the task or
+        the network does not use is None.
+      make_pairs: `(photographs by name, settings) -> pairs`, the same at each call.
+      baselines: `() -> methods by name` that cost nothing and do the same work.
+      metrics: that results are compared by; `best_metric`, one of them, chooses among
+        checkpoints.
+      trains_on: the kinds of examples, "pairs" or "photographs".
+      find_mask: `(uint8 [h, w, c], is_lossy) -> [h, w, 1]` for an image that comes
+        without mask; None where the task needs none.
+      window_shapes: heights and widths, in pixels, of the windows that large images are
+        cut into; `inference.tiles.TILE_SHAPES` where there are none.
+    """
+
+    name: str
+    objectives: Mapping[str, Callable]
+    predict: Callable[..., Images]
+    make_pairs: Callable[[Mapping[str, np.ndarray], Settings], Sequence["Pair"]]
+    baselines: Callable[[], Mapping[str, PairMethod]]
+    metrics: tuple[str, ...]
+    losses: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    best_metric: str = "psnr_rgb"
+    trains_on: tuple[str, ...] = ("pairs", "photographs")
+    find_mask: Callable[..., np.ndarray] | None = None
+    window_shapes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether a network of this task is told which pixels to replace."""
+        return self.find_mask is not None
+
+
+class Network(nn.Module):
+    """What every network declares; `__call__` returns a struct with `pred`.
+
+    Attributes:
+      task: what it is for.
+      phases: what it can be trained by, some of `task.objectives`.
+      stride: height and width of its input are multiples of it, in pixels.
+      receptive_radius_px: (receptive field - 1) / 2, how many pixels to each side an
+        output pixel depends on; None: on the whole image.
+      sees_thumbnail: whether it is also given a thumbnail of the whole picture,
+        `ops.thumbnail`.
+      only_for_dark: it was trained on dark pictures alone, and takes every shadow for
+        one; its effect is faded out on bright ones.
+      controls: what a user can turn from 0 to 1, each with its default; 0 is off.
+      dtype: of the convolutions; parameters are float32.
+    """
+
+    dtype: DTypeLike = jnp.float32
+
+    task: ClassVar[Task]
+    phases: ClassVar[tuple[str, ...]]
+    stride: ClassVar[int]
+    receptive_radius_px: ClassVar[int | None]
+    sees_thumbnail: ClassVar[bool] = False
+    only_for_dark: ClassVar[bool] = False
+    controls: ClassVar[Mapping[str, float]] = MappingProxyType({})
+
+
+def example_inputs(
+    network: Network, height: int = 0, width: int = 0
+) -> tuple[jax.Array, ...]:
+    """What `network` is called with: black, small where no size is given."""
+    side = -(-32 // network.stride) * network.stride
+    image = jnp.zeros((1, height or side, width or side, 3), jnp.float32)
+    inputs = [image]
+    if network.task.needs_mask:
+        inputs.append(image[..., :1])
+    if network.sees_thumbnail:
+        inputs.append(jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), jnp.float32))
+    return tuple(inputs)
+
+
+def make_objective(phase: str, *, model: Network, settings: Settings) -> Objective:
+    """The objective of a phase, with the network and its settings bound."""
+    return partial(model.task.objectives[phase], model=model, settings=settings)
+
+
+def image_keys(key: jax.Array, batch: Batch) -> jax.Array:
+    """A key for each image, by its number in the batch of all devices."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["number"])
+
+
+def unit(images: jax.Array) -> Images:
+    """Float32 in [0, 1] of uint8; what is float already stays."""
+    return images if images.dtype == jnp.float32 else images.astype(jnp.float32) / 255.0
