@@ -33,10 +33,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from lowlight_jax.images.files import ImageFileError, read_photo
+from lowlight_jax.images.files import ImageFileError
 from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
-from lowlight_jax.inference.methods import load_method, print_list
+from lowlight_jax.inference.methods import load_method, print_list, read_mask
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Runner
 from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 
@@ -257,16 +257,15 @@ def _load_method(args: argparse.Namespace, load: Callable):
 
 
 def _read_mask(args: argparse.Namespace) -> np.ndarray | None:
-    """`[h, w]`, True in holes: where a channel is above half of white."""
+    """The mask that is given, for the one photo that it is for."""
     if args.mask is None:
         return None
     if len(args.inputs) > 1 or args.inputs[0].is_dir():
         raise UsageError("--mask: expected one IN file, the one that the mask is for")
     try:
-        pixels = read_photo(args.mask).pixels
+        return read_mask(args.mask)
     except (ImageFileError, OSError) as error:
         raise UsageError(f"--mask: {error}") from error
-    return pixels.max(axis=-1) > np.iinfo(pixels.dtype).max // 2
 
 
 def _progress() -> Progress:

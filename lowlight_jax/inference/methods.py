@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lowlight_jax.images.files import Photo, Source, read_photo
 from lowlight_jax.inference.finish import blend, finish
 from lowlight_jax.runtime.progress import Listener, listening
 
 if TYPE_CHECKING:
-    from lowlight_jax.images.files import Photo
     from lowlight_jax.inference.runner import Runner
     from lowlight_jax.tasks.task import Task
 
@@ -130,9 +130,19 @@ def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
     return ClassicalMethod(name, function, needs_mask=name in filling)
 
 
+def read_mask(source: Source) -> np.ndarray:
+    """An inpainting mask `[h, w]`, True where a channel is above half of white.
+
+    Raises:
+      ImageFileError: it cannot be read.
+    """
+    pixels = read_photo(source).pixels
+    return pixels.max(axis=-1) > np.iinfo(pixels.dtype).max // 2
+
+
 def enhance_photo(
     method: "Runner | ClassicalMethod",
-    photo: "Photo",
+    photo: Photo,
     mask: np.ndarray | None = None,
     *,
     strength: float = 1.0,
@@ -140,7 +150,7 @@ def enhance_photo(
     saturation: float = 1.0,
     progress: Listener | None = None,
     **controls: float,
-) -> "Photo":
+) -> Photo:
     """A photograph as a method makes it, finished; all but its pixels is kept.
 
     Args:
