@@ -184,7 +184,8 @@ def test_a_run_stopped_and_killed_goes_on_to_the_same_end(whole, tmp_path, cache
     process = start(cut, cache)
     output, error = process.communicate()
     assert process.returncode == 0, error
-    assert "resuming at step 30 of 60" in output
+    # The save of step 30 goes on in the background; killed, it is as if not begun.
+    assert re.search(r"resuming at step (20|30) of 60", output)
     assert_same_end(cut, whole[0])
 
 
