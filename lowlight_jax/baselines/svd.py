@@ -5,6 +5,8 @@ Contract: `lowlight_jax.baselines.method`.
 
 from typing import Annotated
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lowlight_jax.baselines import patches, tone
@@ -80,7 +82,11 @@ def _denoise(noisy: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _truncate(
-    planes: np.ndarray, sigmas: np.ndarray, *, start: float, stop: float
+    planes: np.ndarray,
+    sigmas: Sequence[float] | np.ndarray,
+    *,
+    start: float,
+    stop: float,
 ) -> np.ndarray:
     """One pass; `start` and `stop` as of `track`."""
     positions, _ = patches.match(
