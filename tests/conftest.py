@@ -14,9 +14,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-# Modules whose annotations are checked at every call. Not `types` and `ops.degrade`: JAX
-# rebuilds their structs with leaves of other types. Not where an annotation names what is imported for it
-# alone, under TYPE_CHECKING: `inference`, `data.pairs`, `training.search`, `reproduce`.
+# Modules whose annotations are checked at every call. Not `types` and `ops.degrade`,
+# whose structs JAX rebuilds with leaves of other types. Not where an annotation names
+# what TYPE_CHECKING alone imports: `inference`, `data.pairs`, `training.search`.
 CHECKED = (
     *("baselines", "losses", "metrics", "models", "tasks"),
     *("ops.colour", "ops.damage", "ops.jpeg", "ops.padding", "ops.structure"),

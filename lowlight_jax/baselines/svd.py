@@ -3,9 +3,8 @@
 Contract: `lowlight_jax.baselines.method`.
 """
 
-from typing import Annotated
-
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
