@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Shaped, UInt8
 
-Images = Float[Array, "b h w c"]
-Mask = Float[Array, "b h w 1"]  # 1 in holes
+Images = Float[Array | np.ndarray, "b h w c"]
+RgbImages = Float[Array | np.ndarray, "b h w 3"]
+Thumbnails = Float[Array | np.ndarray, "_ side side 3"]
+Mask = Float[Array | np.ndarray, "b h w 1"]  # 1 in holes
 PerImage = Float[Array, " b"]
 Scalar = Float[Array, ""]
 Images8 = UInt8[Array, "b h w c"]
@@ -79,6 +82,19 @@ class DualOutput:
     pred: Images
     enhanced: Enhanced
     denoised: Denoised
+
+
+@struct.dataclass
+class Repaired:
+    """What the inpainting network returns, each `[b, h, w, 3]`.
+
+    Attributes:
+      pred: the image, with its holes repaired and unchanged elsewhere; not clipped.
+      filled: the smooth filling that the network started from.
+    """
+
+    pred: Images
+    filled: Images
 
 
 @struct.dataclass

@@ -12,9 +12,27 @@ from absl import flags
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Modules whose annotations are checked at every call. Not `types` and `ops.degrade`,
+# whose structs JAX rebuilds with leaves of other types. Not where an annotation names
+# what TYPE_CHECKING alone imports: `inference`, `data.pairs`, `training.search`.
+CHECKED = (
+    *("baselines", "losses", "metrics", "models", "tasks"),
+    *("ops.colour", "ops.damage", "ops.jpeg", "ops.padding", "ops.structure"),
+    *("ops.thumbnail",),
+    *("data.photographs", "data.pipeline", "data.prepared", "data.sources"),
+    *("evaluation.comparison", "evaluation.folders", "evaluation.scoring"),
+    *("training.optimizer", "training.step"),
+)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+install_import_hook(
+    [f"lowlight_jax.{part}" for part in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def denoise(image: np.ndarray, *, sigma_u8: float) -> np.ndarray:
 
 def _denoise(
     noisy: np.ndarray,
-    sigma: float,
+    sigma: float | np.floating,
     *,
     texture: bool,
     start: float = 0.0,
@@ -119,7 +119,7 @@ def _denoise(
 
 
 def _code_sparsely(
-    image: np.ndarray, sigma: float, *, start: float, stop: float
+    image: np.ndarray, sigma: float | np.floating, *, start: float, stop: float
 ) -> np.ndarray:
     """Shrinks the codes of similar patches towards their mean, and averages overlaps.
 
@@ -181,7 +181,9 @@ def _scikit_learn():
 # Gradients
 
 
-def _clean_magnitudes(noisy_gradient: np.ndarray, sigma: float) -> np.ndarray:
+def _clean_magnitudes(
+    noisy_gradient: np.ndarray, sigma: float | np.floating
+) -> np.ndarray:
     """Histogram of the gradient's magnitude before noise sigma came to the image.
 
     The gradient is taken to be generalised Gaussian, of density exp(-|g/scale|**shape),

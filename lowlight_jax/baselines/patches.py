@@ -179,7 +179,10 @@ class Canvas:
         self._weight = np.zeros(shape, np.float32)
 
     def add(
-        self, positions: np.ndarray, patches: np.ndarray, weights: np.ndarray
+        self,
+        positions: np.ndarray,
+        patches: np.ndarray,
+        weights: np.ndarray | np.float32,
     ) -> None:
         """Lays patches; a position may come as often as it likes.
 

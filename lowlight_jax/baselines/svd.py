@@ -3,6 +3,7 @@
 Contract: `lowlight_jax.baselines.method`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -80,7 +81,11 @@ def _denoise(noisy: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _truncate(
-    planes: np.ndarray, sigmas: np.ndarray, *, start: float, stop: float
+    planes: np.ndarray,
+    sigmas: Sequence[float] | np.ndarray,
+    *,
+    start: float,
+    stop: float,
 ) -> np.ndarray:
     """One pass; `start` and `stop` as of `track`."""
     positions, _ = patches.match(

@@ -13,17 +13,18 @@ from types import ModuleType
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from lowlight_jax.metrics.contract import check_pair
 from lowlight_jax.ops.colour import Lab, Rgb, apply_matrix, srgb_to_lab, srgb_to_linear
-from lowlight_jax.types import Images, PerImage
+from lowlight_jax.types import PerImage
 
 Difference = Float[Array, "..."]
 
 
 @jax.jit
-def delta_e76(pred: Images, target: Images) -> PerImage:
+def delta_e76(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Mean CIE 1976 colour difference: the distance in L*a*b* under D65.
 
     Args:
@@ -41,7 +42,7 @@ def delta_e76(pred: Images, target: Images) -> PerImage:
 
 
 @jax.jit
-def ciede2000(pred: Images, target: Images) -> PerImage:
+def ciede2000(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Mean CIEDE2000 colour difference under D65, all weights 1.
 
     Args:
@@ -59,7 +60,7 @@ def ciede2000(pred: Images, target: Images) -> PerImage:
 
 @functools.partial(jax.jit, static_argnames="white_cd_m2")
 def delta_e_itp(
-    pred: Images, target: Images, *, white_cd_m2: float = 100.0
+    pred: ArrayLike, target: ArrayLike, *, white_cd_m2: float = 100.0
 ) -> PerImage:
     """Mean BT.2124 colour difference, as shown on a display of the given white.
 
@@ -84,7 +85,7 @@ def delta_e_itp(
 
 
 @jax.jit
-def saturation_ratio(pred: Images, target: Images) -> PerImage:
+def saturation_ratio(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """How much colour is kept: mean Lab chroma C*, of `pred` over that of `target`.
 
     Args:

@@ -7,13 +7,14 @@ values are not known while a function is compiled.
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lowlight_jax.types import Images
 
 
 def check_images(
     measure: str,
-    image: Images,
+    image: ArrayLike,
     *,
     channels: Sequence[int] = (1, 3),
     min_side_px: int = 1,
@@ -56,8 +57,8 @@ def check_images(
 
 def check_pair(
     measure: str,
-    pred: Images,
-    target: Images,
+    pred: ArrayLike,
+    target: ArrayLike,
     *,
     channels: Sequence[int] = (1, 3),
     min_side_px: int = 1,

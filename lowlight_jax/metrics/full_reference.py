@@ -12,6 +12,7 @@ and MS-SSIM use because they are many times faster, equal it to 3e-5.
 import dm_pix
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lowlight_jax.metrics.contract import check_pair
 from lowlight_jax.ops.structure import (
@@ -21,13 +22,13 @@ from lowlight_jax.ops.structure import (
     ms_ssim_terms,
     weighted_product,
 )
-from lowlight_jax.types import Images, PerImage
+from lowlight_jax.types import PerImage
 
 _MSE_FLOOR = 1e-10  # 100 dB
 
 
 @jax.jit
-def psnr_rgb(pred: Images, target: Images) -> PerImage:
+def psnr_rgb(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Peak signal-to-noise ratio over all pixels and channels, peak 1.
 
     Args:
@@ -46,7 +47,7 @@ def psnr_rgb(pred: Images, target: Images) -> PerImage:
 
 
 @jax.jit
-def ssim_rgb(pred: Images, target: Images) -> PerImage:
+def ssim_rgb(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Structural similarity: 11x11 Gaussian window of 1.5 px, no padding.
 
     Args:
@@ -63,7 +64,7 @@ def ssim_rgb(pred: Images, target: Images) -> PerImage:
 
 
 @jax.jit
-def ms_ssim_rgb(pred: Images, target: Images) -> PerImage:
+def ms_ssim_rgb(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Multi-scale structural similarity, 5 scales.
 
     Args:

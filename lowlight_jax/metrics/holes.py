@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from lowlight_jax.metrics.contract import check_images, check_pair
 from lowlight_jax.metrics.host import Codes, HostPerImage, score_on_host
-from lowlight_jax.types import Images
 
 
-def psnr_holes(pred: Images, target: Images, mask: Images) -> HostPerImage:
+def psnr_holes(pred: ArrayLike, target: ArrayLike, mask: ArrayLike) -> HostPerImage:
     """Peak signal-to-noise ratio over the pixels of the holes.
 
     Args:

@@ -10,15 +10,16 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
-from lowlight_jax.types import Images, PerImage
+from lowlight_jax.types import PerImage
 
 HostPerImage = PerImage | Float[np.ndarray, " b"]
 Codes = UInt8[np.ndarray, "h w c"]
+AlikeInSize = Float[Array | np.ndarray, "b h w _"]  # masks too
 
 
-def score_on_host(score: Callable[..., float], *images: Images) -> HostPerImage:
+def score_on_host(score: Callable[..., float], *images: AlikeInSize) -> HostPerImage:
     """`score` of every image (or pair) of a batch, given its 8-bit code values.
 
     Args:

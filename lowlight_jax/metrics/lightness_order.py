@@ -5,15 +5,15 @@ rounded to 8 bits here; `[b]` float64 out (see `lowlight_jax.metrics.host`).
 """
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from lowlight_jax.metrics.contract import check_pair
 from lowlight_jax.metrics.host import Codes, HostPerImage, score_on_host
-from lowlight_jax.types import Images
 
 _SAMPLES = 100  # a side
 
 
-def loe(pred: Images, source: Images) -> HostPerImage:
+def loe(pred: ArrayLike, source: ArrayLike) -> HostPerImage:
     """Lightness order error on a grid of 100x100 samples.
 
     For every pair of samples, is the order of their lightness max(R, G, B) the same in

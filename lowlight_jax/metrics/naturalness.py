@@ -18,10 +18,10 @@ from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from lowlight_jax.metrics.contract import check_images
 from lowlight_jax.metrics.host import Codes, HostPerImage, score_on_host
-from lowlight_jax.types import Images
 
 _DEAD_BAND = 1e-9  # code values; four orders of summation then agree to 1e-10
 _BLOCK_PX = 96  # of NIQE
@@ -35,7 +35,7 @@ Plane = np.ndarray  # [h, w] float64
 Planes = np.ndarray  # [n, h, w] float64
 
 
-def niqe(image: Images) -> HostPerImage:
+def niqe(image: ArrayLike) -> HostPerImage:
     """Natural image quality evaluator: distance to the statistics of pristine images.
 
     Args:
@@ -60,7 +60,7 @@ def niqe(image: Images) -> HostPerImage:
     return score_on_host(_niqe, image)
 
 
-def brisque(image: Images) -> HostPerImage:
+def brisque(image: ArrayLike) -> HostPerImage:
     """Blind spatial quality evaluator: regression to the opinions of human observers.
 
     Args:

@@ -5,14 +5,15 @@ Contract: `[b, h, w, c]` float32, c = 3 or 1, sRGB in [0, 1]; `[b]` float32 out.
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lowlight_jax.metrics.contract import check_images
 from lowlight_jax.ops.colour import luma
-from lowlight_jax.types import Images, PerImage
+from lowlight_jax.types import PerImage
 
 
 @jax.jit
-def noise_level(image: Images) -> PerImage:
+def noise_level(image: ArrayLike) -> PerImage:
     """Standard deviation of the noise, in 8-bit code units, of the Rec. 601 luma.
 
     The luma is filtered by the difference of two Laplacians, which no plane and no

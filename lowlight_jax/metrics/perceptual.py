@@ -36,7 +36,7 @@ Features = Float[Array, "b _ _ _"]
 Weights = list[dict[str, ArrayLike]]
 
 
-def lpips_alex(pred: Images, target: Images) -> PerImage:
+def lpips_alex(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """LPIPS, version 0.1, AlexNet, linear heads; images are not resized.
 
     Args:

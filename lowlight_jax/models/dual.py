@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
 from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, RgbImages
 
 STRIDE = 4  # two downsamplings
 
@@ -34,7 +34,7 @@ class IlluminationStage(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> RgbImages:
         if self.layers not in (4, 5):
             raise ValueError(f"a stage has 4 or 5 layers, not {self.layers}")
         if self.layers == 5:

@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
+from lowlight_jax.models.layers import Conv, ConvTransposed, Output, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Thumbnails
 
 STRIDE = 8  # three downsamplings
 
@@ -53,7 +53,7 @@ class ToneCurve(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, thumbnail: Images) -> Images:
+    def __call__(self, low: Images, thumbnail: Thumbnails) -> Images:
         b, h, w, _ = thumbnail.shape
         tiles = thumbnail.reshape(
             b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3
@@ -114,7 +114,7 @@ class GlobalEnhancement(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, thumbnail: Images) -> Enhanced:
+    def __call__(self, low: Images, thumbnail: Thumbnails) -> Enhanced:
         log_most = math.log(self.max_gain)
 
         def bounded(log_gain: Images) -> Images:
@@ -152,7 +152,7 @@ class GlobalDenoising(nn.Module):
         def up(features: int, name: str) -> ConvTransposed:
             return ConvTransposed(features, name=name, dtype=self.dtype)
 
-        def per_pixel(x: Images, count: int, side: int, name: str) -> list[Images]:
+        def per_pixel(x: Images, count: int, side: int, name: str) -> list[Output]:
             """So many images, from features of blocks."""
             x = conv(side * side * 3 * count, name, kernel_px=1, kernel_init=_SMALL)(x)
             return jnp.split(_spread_blocks(x.astype(jnp.float32), side), count, -1)
@@ -220,13 +220,13 @@ class DualGlobalNetwork(Network):
         )
         self.denoising = GlobalDenoising(self.dtype)
 
-    def __call__(self, low: Images, thumbnail: Images) -> DualOutput:
+    def __call__(self, low: Images, thumbnail: Thumbnails) -> DualOutput:
         """See `enhance`."""
         enhanced = self.enhance(low, thumbnail)
         denoised = self.denoise(enhanced.pred, enhanced.illumination)
         return DualOutput(denoised.pred, enhanced, denoised)
 
-    def enhance(self, low: Images, thumbnail: Images) -> Enhanced:
+    def enhance(self, low: Images, thumbnail: Thumbnails) -> Enhanced:
         """The enhancement module alone.
 
         Args:

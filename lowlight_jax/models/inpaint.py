@@ -9,28 +9,14 @@ Gortler et al. 1996 ("push-pull"), the rest chosen after Ronneberger et al. 2015
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import DTypeLike
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
+from lowlight_jax.models.layers import Conv, ConvTransposed, Output, receptive_radius
 from lowlight_jax.tasks.inpainting import INPAINTING
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Images, Mask
+from lowlight_jax.types import Images, Mask, Repaired
 
 _WIDER = (1, 2, 4, 6, 8)  # at full resolution, half, quarter, eighth, sixteenth
-
-
-@struct.dataclass
-class Repaired:
-    """What the network returns, each `[b, h, w, 3]`.
-
-    Attributes:
-      pred: the image, with its holes repaired and unchanged elsewhere; not clipped.
-      filled: the smooth filling that the network started from.
-    """
-
-    pred: Images
-    filled: Images
 
 
 def fill_smoothly(image: Images, holes: Mask, levels: int) -> Images:
@@ -57,7 +43,7 @@ def fill_smoothly(image: Images, holes: Mask, levels: int) -> Images:
     return image
 
 
-def _sum_2x2(x: Images) -> Images:
+def _sum_2x2(x: Images) -> Output:
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).sum((2, 4))
 

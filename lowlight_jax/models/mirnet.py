@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lowlight_jax.models.layers import Conv, ConvTransposed
+from lowlight_jax.models.layers import Conv, ConvTransposed, Output
 from lowlight_jax.tasks.brightening import BRIGHTENING
 from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images, Prediction
@@ -107,7 +107,7 @@ class Down(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         c = x.shape[-1]
         conv = partial(_Conv, dtype=self.dtype)
         halve = _halved_by_maximum if self.keras_graph else _halved_by_blur
@@ -133,7 +133,7 @@ class Up(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         b, h, w, c = x.shape
         conv = partial(_Conv, dtype=self.dtype)
         y = conv(c, 1, name="conv_1")(x)
@@ -278,7 +278,7 @@ class MIRNet(Network):
         return Prediction(low + residual.astype(jnp.float32))
 
 
-def _pooled(x: Images) -> Images:
+def _pooled(x: Images) -> Output:
     return x.mean(axis=(1, 2), keepdims=True)
 
 
@@ -286,11 +286,11 @@ def _activation(keras_graph: bool, name: str) -> Callable[[Images], Images]:
     return nn.relu if keras_graph else nn.PReLU(negative_slope_init=0.25, name=name)
 
 
-def _halved_by_maximum(x: Images) -> Images:
+def _halved_by_maximum(x: Images) -> Output:
     return nn.max_pool(x, (2, 2), strides=(2, 2))
 
 
-def _halved_by_blur(x: Images) -> Images:
+def _halved_by_blur(x: Images) -> Output:
     """Every second pixel of `x` blurred by [1, 2, 1] / 4 in both directions.
 
     Source: Zhang, "Making Convolutional Networks Shift-Invariant Again", 2019; the

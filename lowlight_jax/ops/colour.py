@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Rgb = Float[Array, "... 3"]
-Lab = Float[Array, "... 3"]
+Rgb = Float[Array | np.ndarray, "... 3"]
+Lab = Float[Array | np.ndarray, "... 3"]
+Values = Float[Array | np.ndarray, "..."]
 
 # Linear BT.709 to CIE XYZ and the D65 white (2 degrees), with the digits that
 # scikit-image uses: other sources differ in the fifth digit, 1e-3 in a difference.
@@ -32,7 +33,7 @@ def apply_matrix(matrix: np.ndarray, image: Rgb) -> Rgb:
     return jnp.stack(rows, axis=-1)
 
 
-def srgb_to_linear(image: Float[Array, "..."]) -> Float[Array, "..."]:
+def srgb_to_linear(image: Values) -> Float[Array, "..."]:
     """Linear light of sRGB code values; both nominally in [0, 1].
 
     Args:
@@ -46,7 +47,7 @@ def srgb_to_linear(image: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(image > 0.04045, power, image / 12.92)
 
 
-def linear_to_srgb(image: Float[Array, "..."]) -> Float[Array, "..."]:
+def linear_to_srgb(image: Values) -> Float[Array, "..."]:
     """sRGB code values of linear light; both nominally in [0, 1].
 
     Args:
@@ -59,7 +60,7 @@ def linear_to_srgb(image: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(image > 0.0031308, power, 12.92 * jnp.maximum(image, 0.0))
 
 
-def srgb_to_lab(image: Rgb) -> Lab:
+def srgb_to_lab(image: Values) -> Lab:
     """CIE 1976 L*a*b* under D65, 2 degree observer.
 
     Args:
@@ -79,7 +80,7 @@ def srgb_to_lab(image: Rgb) -> Lab:
     return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def luma(image: Float[Array, "... c"]) -> Float[Array, "... 1"]:
+def luma(image: Values) -> Float[Array | np.ndarray, "... 1"]:
     """Rec. 601 luma, full range: 0.299 R' + 0.587 G' + 0.114 B' of the code values.
 
     Args:

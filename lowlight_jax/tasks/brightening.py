@@ -17,12 +17,12 @@ Source: paper A, algorithm 1; paper B.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lowlight_jax.data.pairs import Pair
 from lowlight_jax.losses.dual import denoising_loss, enhancement_loss, joint_loss
 from lowlight_jax.losses.supervised import supervised_loss
 from lowlight_jax.losses.weighting import Terms
@@ -41,11 +41,7 @@ from lowlight_jax.tasks.task import (
     image_keys,
     unit,
 )
-from lowlight_jax.types import Batch, Images, Params, Scalar
-
-if TYPE_CHECKING:
-    from lowlight_jax.data.pairs import Pair
-
+from lowlight_jax.types import Batch, Images, Params, Scalar, Thumbnails
 
 # How much of the learnt noise is subtracted, of networks with a denoising module.
 DENOISE = MappingProxyType({"denoise": 1.0})
@@ -57,7 +53,7 @@ def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
     return jnp.where(chosen[:, None, None, None], a, b)
 
 
-def _pairs(batch: Batch, key: jax.Array, settings: Settings):
+def _pairs(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, Images]:
     """`(low, high)`, float32 in [0, 1]."""
     key_light, key_dark, key_colour, key_identity = jax.random.split(key, 4)
     high = unit(batch["high"])
@@ -80,7 +76,9 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings):
     return low, high
 
 
-def _thumbnails(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, ...]:
+def _thumbnails(
+    batch: Batch, key: jax.Array, settings: Settings
+) -> tuple[Thumbnails, ...]:
     """The thumbnails of the dark sides, in the batch of a network that sees them.
 
     They are varied or darkened as their crops are by the same key; but they show the
@@ -173,7 +171,7 @@ def predict(
     controls: Mapping[str, jax.Array],
     *,
     mask: None = None,
-    thumbnail: Images | None = None,
+    thumbnail: Thumbnails | None = None,
 ) -> Images:
     """The brightened image; `denoise`, where a network has it, mixes the noise back."""
     del mask
@@ -192,7 +190,7 @@ def predict(
 
 def _make_pairs(
     photographs: Mapping[str, np.ndarray], settings: Settings
-) -> Sequence["Pair"]:
+) -> Sequence[Pair]:
     from lowlight_jax.data.photographs import darkened_pairs
 
     return darkened_pairs(photographs, settings.exposure)

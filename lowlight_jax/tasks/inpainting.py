@@ -5,11 +5,11 @@ them. Source: paper B, task 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
+from lowlight_jax.data.pairs import Pair
 from lowlight_jax.losses.repair import repair_loss
 from lowlight_jax.losses.weighting import Terms
 from lowlight_jax.ops.damage import find_holes
@@ -20,10 +20,7 @@ from lowlight_jax.tasks.task import (
     Task,
     unit,
 )
-from lowlight_jax.types import Batch, Images, Params, Scalar
-
-if TYPE_CHECKING:
-    from lowlight_jax.data.pairs import Pair
+from lowlight_jax.types import Batch, Images, Mask, Params, Scalar
 
 
 def repair_objective(
@@ -47,7 +44,7 @@ def predict(
     image: Images,
     controls: Mapping[str, jax.Array],
     *,
-    mask: Images,
+    mask: Mask,
     thumbnail: None = None,
 ) -> Images:
     """The image with its holes filled."""
@@ -57,7 +54,7 @@ def predict(
 
 def _make_pairs(
     photographs: Mapping[str, np.ndarray], settings: Settings
-) -> Sequence["Pair"]:
+) -> Sequence[Pair]:
     from lowlight_jax.data.photographs import damaged_pairs
 
     return damaged_pairs(photographs, settings.damage)

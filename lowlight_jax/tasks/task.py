@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from lowlight_jax.data.pairs import Pair
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
 from lowlight_jax.losses.supervised import SupervisedWeights
@@ -25,10 +26,7 @@ from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.types import Batch, Images, Objective
 
-if TYPE_CHECKING:
-    from lowlight_jax.data.pairs import Pair
-
-PairMethod = Callable[["Pair"], np.ndarray]  # the result for a pair's dark side
+PairMethod = Callable[[Pair], np.ndarray]  # the result for a pair's dark side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Task:
     name: str
     objectives: Mapping[str, Callable]
     predict: Callable[..., Images]
-    make_pairs: Callable[[Mapping[str, np.ndarray], Settings], Sequence["Pair"]]
+    make_pairs: Callable[[Mapping[str, np.ndarray], Settings], Sequence[Pair]]
     baselines: Callable[[], Mapping[str, PairMethod]]
     metrics: tuple[str, ...]
     losses: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
