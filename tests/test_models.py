@@ -134,7 +134,7 @@ def test_without_denoising_the_enhanced_image_is_the_result(low):
     output = network.apply(variables, low)
     np.testing.assert_array_equal(output.pred, output.enhanced.coarse_pred)
     assert not output.denoised.noise.any()
-    assert network.reach_px < DualNetwork(fine_layers=0).reach_px
+    assert network.receptive_radius_px < DualNetwork(fine_layers=0).receptive_radius_px
 
 
 @pytest.mark.parametrize("fields", [{}, {"fine_layers": 5}, {"fine_layers": 0}])

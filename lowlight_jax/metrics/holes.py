@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import UInt8
 
 from lowlight_jax.metrics.contract import check_images, check_pair
 from lowlight_jax.metrics.host import Codes, HostPerImage, score_on_host
@@ -31,7 +32,7 @@ def psnr_holes(pred: ArrayLike, target: ArrayLike, mask: ArrayLike) -> HostPerIm
     return score_on_host(_psnr_holes, pred, target, mask)
 
 
-def _psnr_holes(pred: Codes, target: Codes, mask: Codes) -> float:
+def _psnr_holes(pred: Codes, target: Codes, mask: UInt8[np.ndarray, "h w 1"]) -> float:
     inside = mask[..., 0] > 0
     if not inside.any():
         return float("nan")
