@@ -23,9 +23,9 @@ _LOADERS = {
 }
 
 
-def names_with(measure: str) -> list[str]:
-    """The images, as "coffee/noise10", that have a golden value of this measure."""
-    return [name for name, row in GOLDEN["images"].items() if measure in row]
+def names_with(metric: str) -> list[str]:
+    """The images, as "coffee/noise10", that have a golden value of this metric."""
+    return [name for name, row in GOLDEN["images"].items() if metric in row]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The way to measures that are computed with numpy in float64.
+"""The way to metrics that are computed with numpy in float64.
 
 They count orders or fit distributions, float32 loses the digits that matter, and TPUs
 have no float64; none of them can be differentiated. Their input is what a file would

@@ -27,7 +27,7 @@ def loe(pred: ArrayLike, source: ArrayLike) -> HostPerImage:
       or float32 under `jit`. Cannot be differentiated.
     Raises:
       ValueError: shapes differ, or not `[b, h, w, 1 or 3]` floating point.
-    Source: loe100x100.m of BIMEF (Ying, Li, Gao 2017). The measure that the authors of
+    Source: loe100x100.m of BIMEF (Ying, Li, Gao 2017). The metric that the authors of
       NPE (Wang et al. 2013) compute samples otherwise and gives other numbers.
     """
     pred, source = check_pair("loe", pred, source)

@@ -55,7 +55,7 @@ def niqe(image: ArrayLike) -> HostPerImage:
     if (h // _BLOCK_PX) * (w // _BLOCK_PX) < 2:
         raise ValueError(
             f"niqe needs two blocks of {_BLOCK_PX}x{_BLOCK_PX} px, found {h}x{w}: "
-            "leave this measure out for images this small"
+            "leave this metric out for images this small"
         )
     return score_on_host(_niqe, image)
 

@@ -2,7 +2,7 @@
 
 Contract: `[b, h, w, c]` float32, sRGB in [0, 1], both images of the same shape. Here
 are only the terms, one number per image, channel and scale; how they are combined into
-a measure or a loss is said in `lowlight_jax.metrics` and `lowlight_jax.losses`.
+a metric or a loss is said in `lowlight_jax.metrics` and `lowlight_jax.losses`.
 
 Source: Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity for image
 quality assessment"; the authors' msssim.m 1.1 where the paper is silent ("valid"

@@ -17,7 +17,7 @@ CONFIRMED, REFUTED, UNDECIDED = (
     "not confirmed",
     "within the noise of seeds",
 )
-DISAGREE, IN_PART = "measures disagree", "confirmed in part"  # of several measures
+DISAGREE, IN_PART = "metrics disagree", "confirmed in part"  # of several metrics
 _MARKS = {CONFIRMED: "✓", REFUTED: "✗", UNDECIDED: "≈"}
 
 
@@ -101,7 +101,7 @@ def compare(
 
 
 def overall(answers: Sequence[str]) -> str:
-    """One answer of several measures'.
+    """One answer of several metrics'.
 
     Those within the noise of seeds count neither way, but make "confirmed" "in part".
     """

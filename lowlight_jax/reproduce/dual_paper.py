@@ -252,17 +252,17 @@ def _answers(study: Study, recipe: str) -> Section:
     )
 
 
-def _with_measures(answer: str, measures: str) -> str:
-    """The answer, and where the measures do not give the same one, which say what."""
+def _with_metrics(answer: str, metrics: str) -> str:
+    """The answer, and where the metrics do not give the same one, which say what."""
     mixed = answer in (claims.DISAGREE, claims.IN_PART)
-    return f"{answer} (for it: {measures})" if mixed else answer
+    return f"{answer} (for it: {metrics})" if mixed else answer
 
 
 def _side_by_side(answers: Mapping[str, Section]) -> Section:
     """Each claim's answers by recipe, and in words whether they agree."""
     by_claim = {
         claim.text: {
-            DUAL_RECIPES[recipe]: _with_measures(*section.rows[i][1:3])
+            DUAL_RECIPES[recipe]: _with_metrics(*section.rows[i][1:3])
             for recipe, section in answers.items()
         }
         for i, claim in enumerate(_CLAIMS)
