@@ -20,7 +20,7 @@ Scalar = Float[Array, ""]
 Images8 = UInt8[Array, "b h w c"]
 
 Params = Any  # nested dict of arrays by Flax paths
-Batch = dict[str, jax.Array]
+Batch = dict[str, jax.Array | np.ndarray]
 Metrics = dict[str, Shaped[Array, ""]]  # of float32; counts are int32
 Objective = Callable[[Params, Batch, jax.Array], tuple[Scalar, Metrics]]
 

@@ -230,7 +230,7 @@ def test_shipped_weights_are_better_than_a_power(stops):
 
 
 def test_unknown_weights_are_named():
-    with pytest.raises(WeightsError, match="no weights named 'dull'"):
+    with pytest.raises(WeightsError, match="there are no weights 'dull'"):
         lowlight_jax.enhance(photograph(4, 4), model="dull")
 
 

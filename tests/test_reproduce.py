@@ -310,7 +310,7 @@ def test_given_weights_that_do_other_things_are_refused():
 
 def test_a_report_without_images_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lowlight_jax.training.data.load_data", lambda *a, **k: ((), ())
+        "lowlight_jax.training.loop.load_training_data", lambda *a, **k: ((), ())
     )
     with pytest.raises(ConfigError, match="no image is kept for validation"):
         command.reproduce("dual", recipes.command_config(), tmp_path, {})

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import operator
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -156,12 +157,12 @@ def test_early_stopping_goes_back_to_the_best(tmp_path, capsys):
 
 
 def test_patience_counts_from_the_best_also_when_resumed():
-    best = Best(2, before=[1.0, 3.0, 2.0])
+    best = Best(2, operator.gt, before=[1.0, 3.0, 2.0])
     assert not best.is_over
     assert not best.add(3.0)
     assert best.is_over
     assert best.add(3.1) and not best.is_over
-    assert not Best(0, before=[2.0, 1.0, 1.0, 1.0]).is_over
+    assert not Best(0, operator.gt, before=[2.0, 1.0, 1.0, 1.0]).is_over
 
 
 def test_training_starts_from_given_weights(tmp_path, capsys):

@@ -62,7 +62,7 @@ class RandomCrop(grain.transforms.RandomMap):
         turns, flip = rng.integers(4), rng.integers(2)
         angle = rng.uniform(-1.0, 1.0) * geometry.rotate_degrees
         down, right = rng.integers(-geometry.translate_px, geometry.translate_px + 1, 2)
-        top, left = top + down, left + right
+        top, left = int(top + down), int(left + right)
 
         def crop(image: np.ndarray) -> np.ndarray:
             if geometry.rotate_degrees:

@@ -52,13 +52,14 @@ def load_data(
             pairs.append(training)
         else:
             photographs.append(training)
+        count = len(apart)
+        if source.kind == "photographs":
             apart = task.make_pairs(apart or {}, settings)
-        apart = evenly_spaced(apart, held_out_images)
-        held_out += apart
+        held_out += evenly_spaced(apart, held_out_images)
         if parallel.is_main_process():
             print(
                 f"{source.about}: {len(training)} {source.kind} to train on, "
-                f"{len(apart)} pairs held out"
+                f"{count} held out"
             )
     examples = _examples(pairs, photographs, darken_pairs)
     return (_WithThumbnails(examples) if with_thumbnails else examples), held_out
