@@ -155,6 +155,6 @@ def image_keys(key: jax.Array, batch: Batch) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["number"])
 
 
-def unit(images: jax.Array) -> Images:
+def unit(images: jax.Array | np.ndarray) -> Images:
     """Float32 in [0, 1] of uint8; what is float already stays."""
     return images if images.dtype == jnp.float32 else images.astype(jnp.float32) / 255.0
