@@ -14,6 +14,9 @@ from jaxtyping import Array, Float, Shaped, UInt8
 Images = Float[Array | np.ndarray, "b h w c"]
 RgbImages = Float[Array | np.ndarray, "b h w 3"]
 Thumbnails = Float[Array | np.ndarray, "_ side side 3"]
+# Top, left, bottom and right of a window in its picture, whose sides are 0 and 1.
+Places = Float[Array | np.ndarray, "_ 4"]
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # the place of the picture itself
 Mask = Float[Array | np.ndarray, "b h w 1"]  # 1 in holes
 PerImage = Float[Array, " b"]
 Scalar = Float[Array, ""]

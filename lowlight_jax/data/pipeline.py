@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import grain
@@ -48,7 +49,8 @@ class RandomCrop(grain.transforms.RandomMap):
     """The same random crop, moved in the same way, of all views of a scene.
 
     Images smaller than the crop are reflected at their borders. Thumbnails are not
-    cut, only framed anew.
+    cut, only turned as the crop is and framed anew; "place" tells where the crop lies
+    in them, but not by how many degrees it is turned.
     """
 
     def __init__(self, crop_px: int, geometry: Geometry = Geometry()):
@@ -71,6 +73,9 @@ class RandomCrop(grain.transforms.RandomMap):
                 image = image[top : top + side, left : left + side]
             else:
                 image = reflected_window(image, top, left, side, side)
+            return turned(image)
+
+        def turned(image: np.ndarray) -> np.ndarray:
             image = np.rot90(image, turns * geometry.quarter_turns)
             mirrored = flip and geometry.flips
             return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
@@ -85,15 +90,36 @@ class RandomCrop(grain.transforms.RandomMap):
             rows, columns = (
                 _framed(rng, geometry.least_framing) for _ in ("height", "width")
             )
-            crops |= {name: views[name][rows][:, columns] for name in whole}
+            crops |= {n: turned(views[n][rows.at][:, columns.at]) for n in whole}
+            top, bottom = rows.place(top / h), rows.place((top + side) / h)
+            left, right = columns.place(left / w), columns.place((left + side) / w)
+            for _ in range(turns * geometry.quarter_turns):
+                top, left, bottom, right = 1 - right, top, 1 - left, bottom
+            if flip and geometry.flips:
+                left, right = 1 - right, 1 - left
+            crops["place"] = np.float32([top, left, bottom, right])
         return crops
 
 
-def _framed(rng: np.random.Generator, least: float) -> np.ndarray:
-    """Where the rows or columns of a thumbnail come from: a part, stretched."""
+class _Frame(NamedTuple):
+    """A part of a thumbnail's rows or columns, stretched to all of them."""
+
+    start: int
+    size: int
+
+    @property
+    def at(self) -> np.ndarray:
+        """Where each row or column comes from."""
+        return self.start + np.arange(THUMBNAIL_PX) * self.size // THUMBNAIL_PX
+
+    def place(self, whole: float) -> float:
+        """Where in the frame lies what lies there in the whole."""
+        return (whole * THUMBNAIL_PX - self.start) / self.size
+
+
+def _framed(rng: np.random.Generator, least: float) -> _Frame:
     size = rng.integers(round(least * THUMBNAIL_PX), THUMBNAIL_PX + 1)
-    start = rng.integers(THUMBNAIL_PX - size + 1)
-    return start + np.arange(THUMBNAIL_PX) * size // THUMBNAIL_PX
+    return _Frame(int(rng.integers(THUMBNAIL_PX - size + 1)), int(size))
 
 
 def _rotated_window(
@@ -178,7 +204,8 @@ def make_batches(
 ) -> Iterator[Views]:
     """Endless batches: uint8 crops `[b, crop_px, crop_px, 3]` by view, and "number".
 
-    Thumbnails among the views are `[b, 128, 128, 3]`, of the images of the crops.
+    Thumbnails among the views are `[b, 128, 128, 3]`, of the images of the crops, and
+    "place" `[b, 4]` where these lie in them.
 
     All hosts share one shuffled order, epoch by epoch; each takes every `host_count`-th
     crop, so none is used twice or left out.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowlight_jax.inference.tiles import TILE_SHAPES, Tile, overlap_px, plan_tiles
+from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.runtime.progress import Listener, listening, track
@@ -19,7 +20,7 @@ from lowlight_jax.runtime.progress import Listener, listening, track
 if TYPE_CHECKING:
     import jax
 
-    from lowlight_jax.tasks.task import Network, Task
+    from lowlight_jax.tasks.task import Control, Network, Task
     from lowlight_jax.types import Params
 
 DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
@@ -74,8 +75,8 @@ class Runner:
         return self.task.needs_mask
 
     @property
-    def controls(self) -> Mapping[str, float]:
-        """Names of what can be turned from 0 to 1, and their defaults."""
+    def controls(self) -> Mapping[str, "Control"]:
+        """What can be turned, by name."""
         return self.network.controls
 
     def __call__(
@@ -83,35 +84,42 @@ class Runner:
         image: np.ndarray,
         mask: np.ndarray | None = None,
         *,
+        scene: np.ndarray | None = None,
         strength: float = 1.0,
         progress: Listener | None = None,
         **controls: float,
     ) -> np.ndarray:
         """The result, of the same shape and dtype as the image.
 
+        Black bars at its borders are no part of the scene, and stay as they are; an
+        image of which all channels are the same stays so.
+
         Args:
           image: `[h, w, c]` or `[b, h, w, c]`, c = 3 (RGB) or 1 (gray), sRGB: uint8,
             uint16 (full range), or floating point in [0, 1].
           mask: `[h, w]` or `[h, w, 1]`, not 0 where the image is to be replaced; None:
             what `task.find_mask` finds. Only for a task with a mask.
+          scene: the image as its exposure is to be judged, of any dtype, if that is not
+            the image itself: one whose hidden pixels do not count, say. `[h, w, c]`.
           strength: 0 (the image itself) to 1 (the network's result); in between, the
             two are mixed. A bright image stays as it is: either the network was taught
             so, or this is multiplied by `darkness`.
           progress: told the finished fraction, 0 to 1, after each window.
-          **controls: of the network, each 0 to 1: `denoise` is how much of the learnt
-            noise is subtracted.
+          **controls: of the network. `denoise`, 0 to 1, is how much of the learnt noise
+            is subtracted; `exposure`, -2 to 2, stops around the network's estimate;
+            `shadows`, 0 to 1, how far dark parts are opened, 0.5 by default.
         Raises:
           ValueError: the image, the mask or a value is none of these, or the network
             has no such control.
         """
         image = np.asarray(image)
         check_image(image)
-        active = self._active({"strength": strength}, controls)
+        active = self._active(strength, controls)
         if image.ndim == 4:
-            if self.needs_mask:
+            if self.needs_mask or scene is not None:
                 raise ValueError(
-                    f"image has shape {image.shape}; expected [h, w, c], one "
-                    "image, since a mask is for one"
+                    f"image has shape {image.shape}; expected [h, w, c], one image, "
+                    "since a mask or a scene is for one"
                 )
             each = [self(one, strength=strength, **controls) for one in image]
             return np.stack(each) if each else image.copy()
@@ -125,9 +133,32 @@ class Runner:
         if self.needs_mask:
             mask = self.task.find_mask(image) if mask is None else mask
             mask = checked_mask(mask, image)
+            return self._run_windows(image, mask, image, strength, active, progress)
+        scene = image if scene is None else scene
+        if scene.shape[:2] != image.shape[:2]:
+            raise ValueError(
+                f"scene has shape {scene.shape}; expected that of the image, "
+                f"{image.shape}"
+            )
+        out, inside = image.copy(), inside_bars(image)
+        image, scene = image[inside], scene[inside]
+        if _is_gray(image):
+            image = image[..., :1]
+        out[inside] = self._run_windows(image, None, scene, strength, active, progress)
+        return out
+
+    def _run_windows(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None,
+        scene: np.ndarray,
+        strength: float,
+        active: Mapping[str, float],
+        progress: Listener | None,
+    ) -> np.ndarray:
         if self.network.only_for_dark:
-            strength *= darkness(image)
-        thumbnail = make_thumbnail(image)[None] if self.network.sees_thumbnail else None
+            strength *= darkness(scene)
+        thumbnail = make_thumbnail(scene)[None] if self.network.sees_thumbnail else None
         tiles = self._plan(image, mask)
         with listening(progress):
             results = (
@@ -146,20 +177,32 @@ class Runner:
         return out
 
     def _active(
-        self, strength: Mapping[str, float], controls: Mapping[str, float]
+        self, strength: float, controls: Mapping[str, float]
     ) -> dict[str, float]:
-        """The controls that are not 0; an error for what cannot be."""
-        for name, value in {**strength, **controls}.items():
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} is {value}; expected 0 to 1")
-        for name in controls.keys() - self.controls.keys():
-            if controls[name] != 1:
+        """The controls that are not off; an error for what cannot be."""
+        if not 0.0 <= strength <= 1.0:
+            raise ValueError(f"strength is {strength}; expected 0 to 1")
+        for name, value in controls.items():
+            control = self.controls.get(name)
+            if control is None:
                 raise ValueError(
-                    f"{name} is {controls[name]}, but this network has no such "
-                    f"control; expected {' or '.join(self.controls) or 'none'}"
+                    f"{name} is {value}, but this network has no such control; "
+                    f"expected {' or '.join(self.controls) or 'none'}"
                 )
-        chosen = {k: controls.get(k, default) for k, default in self.controls.items()}
-        return {name: value for name, value in chosen.items() if value}
+            if not control.lowest <= value <= control.highest:
+                raise ValueError(
+                    f"{name} is {value}; expected {control.lowest:g} to "
+                    f"{control.highest:g}"
+                )
+        chosen = {
+            name: controls.get(name, control.default)
+            for name, control in self.controls.items()
+        }
+        return {
+            name: value
+            for name, value in chosen.items()
+            if value != self.controls[name].off
+        }
 
     def _plan(self, image: np.ndarray, mask: np.ndarray | None) -> list[Tile]:
         h, w = image.shape[:2]
@@ -183,7 +226,12 @@ class Runner:
         window = reflected_window(image, *tile[:4])
         if mask is not None:
             mask = reflected_window(mask, *tile[:4])
-        return self._run(self._params, window, mask, thumbnail, strength, active)
+        place = None
+        if self.network.sees_place:
+            h, w = image.shape[:2]
+            bottom, right = tile.top + tile.height, tile.left + tile.width
+            place = np.float32([[tile.top / h, tile.left / w, bottom / h, right / w]])
+        return self._run(self._params, window, mask, thumbnail, place, strength, active)
 
 
 class Enhancer(Runner):
@@ -244,6 +292,12 @@ def checked_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.uint8(mask != 0).reshape(*image.shape[:2], 1)
 
 
+def _is_gray(image: np.ndarray) -> bool:
+    """Whether all channels of a colour image are the same."""
+    red = image[..., :1]
+    return bool((red[::16, ::16] == image[::16, ::16]).all() and (red == image).all())
+
+
 def _blend(
     image: np.ndarray, results: Iterator[tuple[Tile, np.ndarray]], overlap: int
 ) -> np.ndarray:
@@ -301,6 +355,7 @@ def _compiled(network: "Network") -> Callable:
         window: jax.Array,
         mask: jax.Array | None,
         thumbnail: jax.Array | None,
+        place: jax.Array | None,
         strength: jax.Array,
         controls: Mapping[str, jax.Array],
     ) -> jax.Array:
@@ -311,7 +366,13 @@ def _compiled(network: "Network") -> Callable:
         if mask is not None:
             mask = mask[None].astype(jnp.float32)
         pred = network.task.predict(
-            network, params, image, controls, mask=mask, thumbnail=thumbnail
+            network,
+            params,
+            image,
+            controls,
+            mask=mask,
+            thumbnail=thumbnail,
+            place=place,
         )
         if given.shape[-1] == 1:
             pred = pred.mean(-1, keepdims=True)

@@ -10,6 +10,7 @@ import jax
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
+from lowlight_jax.models.dual_grid import DualGridNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
 from lowlight_jax.models.mirnet import MIRNet
 from lowlight_jax.tasks.task import Network, example_inputs
@@ -18,6 +19,7 @@ from lowlight_jax.types import Params
 MODELS: dict[str, type[Network]] = {
     "dual": DualNetwork,
     "dual_global": DualGlobalNetwork,
+    "dual_grid": DualGridNetwork,
     "cnn": CNN,
     "mirnet": MIRNet,
     "inpaint": InpaintNetwork,

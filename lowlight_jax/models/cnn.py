@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv
-from lowlight_jax.tasks.brightening import BRIGHTENING
+from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT
 from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images, Prediction
 
@@ -31,6 +31,7 @@ class CNN(Network):
     phases = ("supervised",)
     stride = 1
     only_for_dark = True
+    controls = LIGHT
 
     @nn.compact
     def __call__(self, low: Images) -> Prediction:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, receptive_radius
-from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
+from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT_AND_NOISE
 from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, RgbImages
 
@@ -146,7 +146,7 @@ class DualNetwork(Network):
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
     only_for_dark = True
-    controls = DENOISE
+    controls = LIGHT_AND_NOISE
 
     def __post_init__(self):
         if self.fine_layers not in (4, 5, 0):

@@ -21,15 +21,14 @@ from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, Output, receptive_radius
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
-from lowlight_jax.tasks.brightening import BRIGHTENING, DENOISE
+from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT_AND_NOISE
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Thumbnails
+from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Places, Thumbnails
 
 STRIDE = 8  # three downsamplings
 
 _DARK = 1 / 255  # added before logarithms: the step of 8 bits
 _QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
-_TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted maxima
 _TILE_PX = 4  # of the thumbnail: 32 by 32 tiles
 _KNOTS = 6  # of a curve
 _LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the thumbnail)
@@ -45,11 +44,9 @@ class ToneCurve(nn.Module):
     the curves; with all heights 0 the thumbnail's mean becomes exp(-1). It sees
     statistics because a convolution over the thumbnail overfits LOL's few hundred
     scenes: it was 1.5 dB worse on unseen ones. The statistics are of the means of 32x32
-    tiles and, with `uses_maxima`, of their maxima: how far highlights lie below white
-    shows how under-exposed the picture is.
+    tiles.
     """
 
-    uses_maxima: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -62,11 +59,6 @@ class ToneCurve(nn.Module):
         mean = light.mean((1, 2)).reshape(b, 1, 1, 1)
         light = jnp.sort(light, axis=1)
         quantiles = light.reshape(b, 1, _QUANTILES, -1, 3).mean(3)
-        if self.uses_maxima:
-            maxima = jnp.log(tiles.max((2, 4)) + _DARK).reshape(b, -1, 3)
-            maxima = jnp.sort(maxima, axis=1)
-            top = [maxima[:, None, None, i:j].mean(3) for i, j in _TOP]
-            quantiles = jnp.concatenate([quantiles, *top], axis=2)
         x = (quantiles - mean).reshape(b, 1, 1, -1)
         x = jnp.concatenate([x, mean + 3.0], axis=-1)  # LOL's means lie around -3
         x = nn.relu(Conv(64, kernel_px=1, name="hidden", dtype=self.dtype)(x))
@@ -103,26 +95,29 @@ class LocalCorrection(nn.Module):
 
 
 class GlobalEnhancement(nn.Module):
-    """Illumination by `ToneCurve`, corrected by `LocalCorrection`; division by it.
+    """Illumination by a coarse stage, corrected by `LocalCorrection`; division by it.
 
     Log gains g become log(max_gain) * sigmoid(4 * g / log(max_gain) - 2), which is g
     around the middle, so that illumination stays in [1 / max_gain, 1].
+
+    Attributes:
+      coarse: `(low, *scene) -> log gain`, all `[b, h, w, 3]`, from what is known of the
+        whole picture.
+      max_gain: the largest gain.
     """
 
+    coarse: nn.Module
     max_gain: float = 32.0
-    uses_maxima: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, thumbnail: Thumbnails) -> Enhanced:
+    def __call__(self, low: Images, *scene: jax.Array) -> Enhanced:
         log_most = math.log(self.max_gain)
 
         def bounded(log_gain: Images) -> Images:
             return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
 
-        log_gain = ToneCurve(self.uses_maxima, self.dtype, name="coarse")(
-            low, thumbnail
-        )
+        log_gain = self.coarse(low, *scene)
         coarse_log_gain = bounded(log_gain)
         coarse_pred = low * jnp.exp(coarse_log_gain)
         fine = LocalCorrection(self.dtype, name="fine")
@@ -192,14 +187,11 @@ class DualGlobalNetwork(Network):
 
     Attributes:
       uses_thumbnail: False (ablation): every picture gets the same thumbnail.
-      uses_maxima: statistics of the maxima of tiles too: the brightest parts show
-        how far below white it was exposed.
       max_gain: the largest gain, 1 / the smallest illumination.
       dtype: of the convolutions; parameters and the rest are float32.
     """
 
     uses_thumbnail: bool = True
-    uses_maxima: bool = False
     max_gain: float = 32.0
     dtype: DTypeLike = jnp.float32
 
@@ -207,7 +199,8 @@ class DualGlobalNetwork(Network):
     phases = ("enhance", "denoise", "joint", "supervised")
     stride = STRIDE
     sees_thumbnail = True
-    controls = DENOISE
+    only_for_dark = True
+    controls = LIGHT_AND_NOISE
 
     def __post_init__(self):
         if self.max_gain <= 1:
@@ -216,22 +209,27 @@ class DualGlobalNetwork(Network):
 
     def setup(self) -> None:
         self.enhancement = GlobalEnhancement(
-            self.max_gain, self.uses_maxima, self.dtype
+            ToneCurve(self.dtype), self.max_gain, self.dtype
         )
         self.denoising = GlobalDenoising(self.dtype)
 
-    def __call__(self, low: Images, thumbnail: Thumbnails) -> DualOutput:
+    def __call__(
+        self, low: Images, thumbnail: Thumbnails, *place: Places
+    ) -> DualOutput:
         """See `enhance`."""
-        enhanced = self.enhance(low, thumbnail)
+        enhanced = self.enhance(low, thumbnail, *place)
         denoised = self.denoise(enhanced.pred, enhanced.illumination)
         return DualOutput(denoised.pred, enhanced, denoised)
 
-    def enhance(self, low: Images, thumbnail: Thumbnails) -> Enhanced:
+    def enhance(
+        self, low: Images, thumbnail: Thumbnails, *place: Places
+    ) -> Enhanced:
         """The enhancement module alone.
 
         Args:
           low: `[b, h, w, 3]` in [0, 1], h and w multiples of 8.
           thumbnail: `[b, 128, 128, 3]` in [0, 1], `make_thumbnail` of the pictures.
+          *place: where `low` lies in them; only for a network that sees it.
         """
         _check_size(low)
         if thumbnail.shape != (low.shape[0], THUMBNAIL_PX, THUMBNAIL_PX, 3):
@@ -243,17 +241,12 @@ class DualGlobalNetwork(Network):
             thumbnail = jnp.full_like(
                 thumbnail, 0.05
             )  # the mean of LOL's dark pictures
-        return self.enhancement(low, thumbnail)
+        return self.enhancement(low, thumbnail, *place)
 
     def denoise(self, noisy: Images, illumination: Images) -> Denoised:
         """The denoising module alone, on what the division by `illumination` gave."""
         _check_size(noisy)
         return self.denoising(noisy, illumination)
-
-    @property
-    def only_for_dark(self) -> bool:
-        """With maxima it was taught on any exposure, and leaves bright ones alone."""
-        return not self.uses_maxima
 
     @property
     def receptive_radius_px(self) -> int:

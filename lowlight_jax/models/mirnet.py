@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from lowlight_jax.models.layers import Conv, ConvTransposed, Output
-from lowlight_jax.tasks.brightening import BRIGHTENING
+from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT
 from lowlight_jax.tasks.task import Network
 from lowlight_jax.types import Images, Prediction
 
@@ -262,6 +262,7 @@ class MIRNet(Network):
     stride = STRIDE
     receptive_radius_px = None  # an output pixel sees the whole image
     only_for_dark = True
+    controls = LIGHT
 
     @nn.compact
     def __call__(self, low: Images) -> Prediction:

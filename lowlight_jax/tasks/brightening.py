@@ -4,9 +4,11 @@ A batch holds
 
     high            uint8 crops
     low             their dark side; without it, it is synthesised here, on the device
-    is_pair         beside low: where false, low is bright and is darkened here
+    is_pair         beside low: where false, low is bright and is darkened here, whether
+                    it is high itself or a normal exposure of what high shows better
     low_thumbnail,
     high_thumbnail  where the network sees thumbnails
+    place           beside thumbnails: where the crops lie in them
     number          the place of each crop in the batch of all devices
 
 Randomness depends only on the step and the number, and losses are means over the batch,
@@ -33,7 +35,9 @@ from lowlight_jax.ops.degrade import (
     vary_colour,
     vary_light,
 )
+from lowlight_jax.ops.light import change_exposure, open_shadows
 from lowlight_jax.tasks.task import (
+    Control,
     Network,
     PairMethod,
     Settings,
@@ -41,10 +45,31 @@ from lowlight_jax.tasks.task import (
     image_keys,
     unit,
 )
-from lowlight_jax.types import Batch, Images, Params, Scalar, Thumbnails
+from lowlight_jax.types import (
+    WHOLE,
+    Batch,
+    Images,
+    Params,
+    Places,
+    Scalar,
+    Thumbnails,
+)
 
+# Of every network that brightens: stops around its estimate of the exposure, and how far
+# the dark parts of the result are opened.
+LIGHT = MappingProxyType(
+    {
+        "exposure": Control(default=0.0, lowest=-2.0, highest=2.0, off=0.0),
+        "shadows": Control(default=0.5, lowest=0.0, highest=1.0, off=0.5),
+    }
+)
 # How much of the learnt noise is subtracted, of networks with a denoising module.
-DENOISE = MappingProxyType({"denoise": 1.0})
+LIGHT_AND_NOISE = MappingProxyType(
+    {**LIGHT, "denoise": Control(default=1.0, lowest=0.0, highest=1.0, off=0.0)}
+)
+
+
+_DARK = 1 / 255  # the step of 8 bits, added before divisions
 
 
 def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
@@ -63,7 +88,8 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, Im
             keys = image_keys(key_light, batch)
             low = vary_light(keys, low, settings.dark_stops)
     if "low" not in batch or "is_pair" in batch:
-        dark = underexpose(image_keys(key_dark, batch), high, settings.exposure)
+        light = low if "is_pair" in batch else high
+        dark = underexpose(image_keys(key_dark, batch), light, settings.exposure)
         if "is_pair" in batch:
             dark = jnp.where(batch["is_pair"][:, None, None, None], low, dark)
         low = dark
@@ -76,16 +102,27 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, Im
     return low, high
 
 
+def _scene(
+    model: Network, batch: Batch, key: jax.Array, settings: Settings
+) -> tuple[jax.Array, ...]:
+    """What a network is told of the whole pictures: thumbnails of the dark sides, place.
+
+    Thumbnails are varied or darkened as their crops are by the same key.
+    """
+    if not model.sees_thumbnail:
+        return ()
+    low, _ = _thumbnails(batch, key, settings)
+    return (low, batch["place"]) if model.sees_place else (low,)
+
+
 def _thumbnails(
     batch: Batch, key: jax.Array, settings: Settings
-) -> tuple[Thumbnails, ...]:
-    """The thumbnails of the dark sides, in the batch of a network that sees them.
+) -> tuple[Thumbnails, Thumbnails]:
+    """Of both sides, `_pairs` of the thumbnails.
 
-    They are varied or darkened as their crops are by the same key; but they show the
-    whole of an uneven light, and get no noise: means of boxes have little of it.
+    They show the whole of an uneven light, and get no noise: means of boxes have
+    little of it.
     """
-    if "high_thumbnail" not in batch:
-        return ()
     thumbnails = {
         name.removesuffix("_thumbnail"): thumbnail
         for name, thumbnail in batch.items()
@@ -95,8 +132,25 @@ def _thumbnails(
         read_noise_u8=0.0, shot_noise_u8=0.0, least_jpeg_quality=0.0, field_part=1.0
     )
     settings = dataclasses.replace(settings, exposure=whole)
-    low, _ = _pairs(batch | thumbnails, key, settings)
-    return (low,)
+    return _pairs(batch | thumbnails, key, settings)
+
+
+def scene_objective(
+    params: Params,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    model: Network,
+    settings: Settings,
+) -> tuple[Scalar, Terms]:
+    """Before phase 1, chosen: the enhancement module on thumbnails of low/normal pairs.
+
+    Each shows a whole scene, so that exposure is learnt from far fewer pixels.
+    """
+    low, high = _thumbnails(batch, key, settings)
+    whole = jnp.tile(jnp.float32([WHOLE]), (len(low), 1))
+    enhanced = model.apply({"params": params}, low, low, whole, method="enhance")
+    return enhancement_loss(enhanced, low, high, settings.enhancement)
 
 
 def enhance_objective(
@@ -109,8 +163,8 @@ def enhance_objective(
 ) -> tuple[Scalar, Terms]:
     """Phase 1: the enhancement module on low/normal pairs, formula 5."""
     low, high = _pairs(batch, key, settings)
-    thumbnails = _thumbnails(batch, key, settings)
-    enhanced = model.apply({"params": params}, low, *thumbnails, method="enhance")
+    scene = _scene(model, batch, key, settings)
+    enhanced = model.apply({"params": params}, low, *scene, method="enhance")
     return enhancement_loss(enhanced, low, high, settings.enhancement)
 
 
@@ -125,8 +179,8 @@ def denoise_objective(
     """Phase 2: the denoising module on noisy/clean images, formula 6."""
     key_pairs, key_noise, key_pick = jax.random.split(key, 3)
     low, high = _pairs(batch, key_pairs, settings)
-    thumbnails = _thumbnails(batch, key_pairs, settings)
-    enhanced = model.apply({"params": params}, low, *thumbnails, method="enhance")
+    scene = _scene(model, batch, key_pairs, settings)
+    enhanced = model.apply({"params": params}, low, *scene, method="enhance")
     noisy = add_noise(image_keys(key_noise, batch), high, settings.max_noise_u8)
     keys = image_keys(key_pick, batch)
     noisy = _pick(keys, settings.enhanced_fraction, enhanced.pred, noisy)
@@ -146,7 +200,7 @@ def joint_objective(
 ) -> tuple[Scalar, Terms]:
     """Phase 3, chosen: both modules together; 0 steps where the paper is followed."""
     low, high = _pairs(batch, key, settings)
-    output = model.apply({"params": params}, low, *_thumbnails(batch, key, settings))
+    output = model.apply({"params": params}, low, *_scene(model, batch, key, settings))
     return joint_loss(output, low, high, settings.enhancement, settings.denoising)
 
 
@@ -160,7 +214,7 @@ def supervised_objective(
 ) -> tuple[Scalar, Terms]:
     """Any network that brightens, on low/normal pairs; paper B, tasks 1 and 2."""
     low, high = _pairs(batch, key, settings)
-    pred = model.apply({"params": params}, low, *_thumbnails(batch, key, settings)).pred
+    pred = model.apply({"params": params}, low, *_scene(model, batch, key, settings)).pred
     return supervised_loss(pred, high, settings.supervised)
 
 
@@ -172,20 +226,35 @@ def predict(
     *,
     mask: None = None,
     thumbnail: Thumbnails | None = None,
+    place: Places | None = None,
 ) -> Images:
-    """The brightened image; `denoise`, where a network has it, mixes the noise back."""
+    """The brightened image, as bright as the user likes; see `LIGHT_AND_NOISE`.
+
+    Noise is taken away last, since more light makes more of it.
+    """
     del mask
-    inputs = (image, thumbnail) if network.sees_thumbnail else (image,)
+    inputs = [given for given in (image, thumbnail, place) if given is not None]
     variables = {"params": params}
     if "denoise" not in network.controls:
-        return network.apply(variables, *inputs).pred
+        return _in_light(network.apply(variables, *inputs).pred, controls)
     enhanced = network.apply(variables, *inputs, method="enhance")
+    pred = _in_light(enhanced.pred, controls)
     if "denoise" not in controls:
-        return enhanced.pred
-    denoised = network.apply(
-        variables, enhanced.pred, enhanced.illumination, method="denoise"
-    )
-    return enhanced.pred - controls["denoise"] * denoised.noise
+        return pred
+    illumination = enhanced.illumination
+    if controls.keys() & LIGHT.keys():
+        gain = (pred + _DARK) / (jnp.clip(enhanced.pred, 0.0, 1.0) + _DARK)
+        illumination = jnp.clip(illumination / gain, 1e-3, 1.0)
+    denoised = network.apply(variables, pred, illumination, method="denoise")
+    return pred - controls["denoise"] * denoised.noise
+
+
+def _in_light(pred: Images, controls: Mapping[str, jax.Array]) -> Images:
+    if "shadows" in controls:
+        pred = open_shadows(pred, 2.0 * controls["shadows"] - 1.0)
+    if "exposure" in controls:
+        pred = change_exposure(pred, controls["exposure"])
+    return pred
 
 
 def _make_pairs(
@@ -211,12 +280,14 @@ def _baselines() -> dict[str, PairMethod]:
 BRIGHTENING = Task(
     name="brightening",
     objectives={
+        "scene": scene_objective,
         "enhance": enhance_objective,
         "denoise": denoise_objective,
         "joint": joint_objective,
         "supervised": supervised_objective,
     },
     losses={
+        "scene": ("enhancement",),
         "enhance": ("enhancement",),
         "denoise": ("denoising",),
         "joint": ("enhancement", "denoising"),

@@ -46,9 +46,10 @@ def predict(
     *,
     mask: Mask,
     thumbnail: None = None,
+    place: None = None,
 ) -> Images:
     """The image with its holes filled."""
-    del controls, thumbnail
+    del controls, thumbnail, place
     return network.apply({"params": params}, image, mask).pred
 
 

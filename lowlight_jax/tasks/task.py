@@ -24,7 +24,7 @@ from lowlight_jax.losses.supervised import SupervisedWeights
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
-from lowlight_jax.types import Batch, Images, Objective
+from lowlight_jax.types import WHOLE, Batch, Images, Objective
 
 PairMethod = Callable[[Pair], np.ndarray]  # the result for a pair's dark side
 
@@ -70,10 +70,10 @@ class Task:
         `(params, batch, key, *, model, settings) -> (loss, terms)`.
       losses: sections of `config.loss` that each of the objectives uses.
       predict: one pure call on images, `(network, params, image, controls, *, mask,
-        thumbnail) -> image`, `[b, h, w, 3]` in [0, 1], not clipped. `controls` holds
-        those of `Network.controls` that are not 0; `mask` is `[b, h, w, 1]`, 1 where
-        the image is to be replaced; `thumbnail` is `[b, 128, 128, 3]`. What the task or
-        the network does not use is None.
+        thumbnail, place) -> image`, `[b, h, w, 3]` in [0, 1], not clipped. `controls`
+        holds those of `Network.controls` that are not off; `mask` is `[b, h, w, 1]`, 1
+        where the image is to be replaced; `thumbnail` is `[b, 128, 128, 3]`, `place`
+        `[b, 4]`. What the task or the network does not use is None.
       make_pairs: `(photographs by name, settings) -> pairs`, the same at each call.
       baselines: `() -> methods by name` that cost nothing and do the same work.
       metrics: that results are compared by; `best_metric`, one of them, chooses among
@@ -103,6 +103,22 @@ class Task:
         return self.find_mask is not None
 
 
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """What a user can turn.
+
+    Attributes:
+      default: where it stands unless it is turned.
+      lowest, highest: how far it turns.
+      off: where it does nothing at all, and is not computed.
+    """
+
+    default: float
+    lowest: float
+    highest: float
+    off: float
+
+
 class Network(nn.Module):
     """What every network declares; `__call__` returns a struct with `pred`.
 
@@ -114,9 +130,11 @@ class Network(nn.Module):
         output pixel depends on; None: on the whole image.
       sees_thumbnail: whether it is also given a thumbnail of the whole picture,
         `ops.thumbnail`.
+      sees_place: whether it is told too where in the picture its input lies,
+        `types.Places`.
       only_for_dark: it was trained on dark pictures alone, and takes every shadow for
         one; its effect is faded out on bright ones.
-      controls: what a user can turn from 0 to 1, each with its default; 0 is off.
+      controls: what a user can turn, by name.
       dtype: of the convolutions; parameters are float32.
     """
 
@@ -127,8 +145,9 @@ class Network(nn.Module):
     stride: ClassVar[int]
     receptive_radius_px: ClassVar[int | None]
     sees_thumbnail: ClassVar[bool] = False
+    sees_place: ClassVar[bool] = False
     only_for_dark: ClassVar[bool] = False
-    controls: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    controls: ClassVar[Mapping[str, Control]] = MappingProxyType({})
 
 
 def example_inputs(
@@ -142,6 +161,8 @@ def example_inputs(
         inputs.append(image[..., :1])
     if network.sees_thumbnail:
         inputs.append(jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), jnp.float32))
+    if network.sees_place:
+        inputs.append(jnp.float32([WHOLE]))
     return tuple(inputs)
 
 
