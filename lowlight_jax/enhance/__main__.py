@@ -12,6 +12,7 @@ Not here: all else, which is in `lowlight_jax.inference`: which photo becomes wh
 
 import argparse
 import functools
+import math
 import os
 import signal
 import sys
@@ -49,6 +50,7 @@ examples:
   %(prog)s night.jpg --output night_enhanced.jpg
   %(prog)s photos/ --output enhanced/
   %(prog)s a.jpg b.tif --output enhanced/ --strength 0.7
+  %(prog)s night.jpg --output night_brighter.jpg --exposure 0.5 --shadows 0.8
   %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
   %(prog)s damaged.png --output repaired.png --model inpaint
 
@@ -122,15 +124,27 @@ def parse_args(
     )
     parser.add_argument(
         "--strength",
-        type=_number_to(1),
+        type=_number(0, 1),
         default=1.0,
         metavar="0..1",
         help="0 leaves the photo as it is, 1 is the full effect (default: 1)",
     )
+    parser.add_argument(
+        "--exposure",
+        type=_number(-2, 2),
+        metavar="-2..2",
+        help="stops brighter or darker than the network's estimate (default: 0)",
+    )
+    parser.add_argument(
+        "--shadows",
+        type=_number(0, 1),
+        metavar="0..1",
+        help="how far dark parts of the result are opened (default: 0.5)",
+    )
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument(
         "--denoise",
-        type=_number_to(1),
+        type=_number(0, 1),
         metavar="0..1",
         help="how much of the noise a network takes away (default: 1)",
     )
@@ -143,14 +157,14 @@ def parse_args(
     )
     parser.add_argument(
         "--unsharp",
-        type=_number_to(3),
+        type=_number(0, 3),
         default=0.0,
         metavar="0..3",
         help="sharpens brightness, not colour, at 1.5 px (default: 0)",
     )
     parser.add_argument(
         "--saturation",
-        type=_number_to(3),
+        type=_number(0, 3),
         default=1.0,
         metavar="0..3",
         help="0 makes the result gray, 2 twice as colourful (default: 1)",
@@ -177,15 +191,15 @@ class _PrintList(argparse.Action):
         parser.exit()
 
 
-def _number_to(high: float) -> Callable[[str], float]:
+def _number(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            value = -1.0
-        if not 0 <= value <= high:
+            value = math.nan
+        if not low <= value <= high:
             raise argparse.ArgumentTypeError(
-                f"'{text}' is not a number from 0 to {high}"
+                f"'{text}' is not a number from {low} to {high}"
             )
         return value
 
@@ -215,7 +229,7 @@ def run(args: argparse.Namespace, load: Callable) -> int:
                 strength=args.strength,
                 unsharp=args.unsharp,
                 saturation=args.saturation,
-                **({} if args.denoise is None else {"denoise": args.denoise}),
+                **_controls(args),
             )
     except UsageError as error:
         print(error, file=sys.stderr)
@@ -244,16 +258,28 @@ def _load_method(args: argparse.Namespace, load: Callable):
         method = load(args.model, args.param)
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
-    if args.denoise is not None and "denoise" not in method.controls:
+    if "denoise" in _controls(args) and "denoise" not in method.controls:
         raise UsageError(
             f"--model {args.model} has no denoising module; leave --denoise and "
             "--no-denoise out"
         )
+    for name in _controls(args):
+        if name not in method.controls:
+            raise UsageError(
+                f"--{name}: only networks that brighten have it, which --model "
+                f"{args.model} is not; leave it out"
+            )
     if args.mask is not None and not method.needs_mask:
         raise UsageError(
             "--mask: only methods that repair holes take a mask; see --list"
         )
     return method
+
+
+def _controls(args: argparse.Namespace) -> dict[str, float]:
+    """What was turned."""
+    turned = {name: getattr(args, name) for name in ("exposure", "shadows", "denoise")}
+    return {name: value for name, value in turned.items() if value is not None}
 
 
 def _read_mask(args: argparse.Namespace) -> np.ndarray | None:

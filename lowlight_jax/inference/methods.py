@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -26,6 +26,9 @@ from lowlight_jax.runtime.progress import Listener, listening
 if TYPE_CHECKING:
     from lowlight_jax.inference.runner import Runner
     from lowlight_jax.tasks.task import Task
+
+
+_LEAST_VISIBLE = 0.02  # of full opacity; nobody sees the colour of what has less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,7 @@ class ClassicalMethod:
     name: str
     function: Callable[..., np.ndarray]
     needs_mask: bool = False
-    controls: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    controls: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @property
     def task(self) -> "Task":
@@ -153,6 +156,8 @@ def enhance_photo(
 ) -> Photo:
     """A photograph as a method makes it, finished; all but its pixels is kept.
 
+    What is transparent is neither judged nor changed.
+
     Args:
       method: see `load_method`.
       photo: to be brightened or repaired.
@@ -165,7 +170,11 @@ def enhance_photo(
       ValueError: there are no holes, the mask is of another size, or a value is none of
         these.
     """
-    image = photo.pixels
+    image, hidden = photo.pixels, None
+    if photo.alpha is not None:
+        hidden = photo.alpha < _LEAST_VISIBLE * np.iinfo(photo.alpha.dtype).max
+        if hidden.any() and not hidden.all():
+            image = _nearest_visible(image, hidden)
     options = dict(strength=strength, progress=progress, **controls)
     if method.needs_mask:
         from lowlight_jax.ops.damage import find_holes, grow
@@ -183,7 +192,24 @@ def enhance_photo(
     else:
         pixels = method(image, **options)
     pixels = finish(pixels, unsharp=unsharp, saturation=saturation)
+    if hidden is not None:
+        pixels = np.where(hidden[..., None], photo.pixels, pixels)
     return dataclasses.replace(photo, pixels=pixels)
+
+
+def _nearest_visible(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The image with each hidden pixel as the nearest one that is not.
+
+    So the colours below transparency, which nobody sees, say nothing of the exposure.
+    """
+    import cv2  # heavy, and only for this
+
+    _, nearest = cv2.distanceTransformWithLabels(
+        hidden.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((nearest.max() + 1, image.shape[-1]), image.dtype)
+    colours[nearest[~hidden]] = image[~hidden]
+    return colours[nearest]
 
 
 def print_list() -> None:

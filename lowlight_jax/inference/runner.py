@@ -84,7 +84,6 @@ class Runner:
         image: np.ndarray,
         mask: np.ndarray | None = None,
         *,
-        scene: np.ndarray | None = None,
         strength: float = 1.0,
         progress: Listener | None = None,
         **controls: float,
@@ -99,8 +98,6 @@ class Runner:
             uint16 (full range), or floating point in [0, 1].
           mask: `[h, w]` or `[h, w, 1]`, not 0 where the image is to be replaced; None:
             what `task.find_mask` finds. Only for a task with a mask.
-          scene: the image as its exposure is to be judged, of any dtype, if that is not
-            the image itself: one whose hidden pixels do not count, say. `[h, w, c]`.
           strength: 0 (the image itself) to 1 (the network's result); in between, the
             two are mixed. A bright image stays as it is: either the network was taught
             so, or this is multiplied by `darkness`.
@@ -116,10 +113,10 @@ class Runner:
         check_image(image)
         active = self._active(strength, controls)
         if image.ndim == 4:
-            if self.needs_mask or scene is not None:
+            if self.needs_mask:
                 raise ValueError(
-                    f"image has shape {image.shape}; expected [h, w, c], one image, "
-                    "since a mask or a scene is for one"
+                    f"image has shape {image.shape}; expected [h, w, c], one "
+                    "image, since a mask is for one"
                 )
             each = [self(one, strength=strength, **controls) for one in image]
             return np.stack(each) if each else image.copy()
@@ -133,32 +130,26 @@ class Runner:
         if self.needs_mask:
             mask = self.task.find_mask(image) if mask is None else mask
             mask = checked_mask(mask, image)
-            return self._run_windows(image, mask, image, strength, active, progress)
-        scene = image if scene is None else scene
-        if scene.shape[:2] != image.shape[:2]:
-            raise ValueError(
-                f"scene has shape {scene.shape}; expected that of the image, "
-                f"{image.shape}"
-            )
-        out, inside = image.copy(), inside_bars(image)
-        image, scene = image[inside], scene[inside]
-        if _is_gray(image):
-            image = image[..., :1]
-        out[inside] = self._run_windows(image, None, scene, strength, active, progress)
+            return self._run_windows(image, mask, strength, active, progress)
+        inside = inside_bars(image)
+        scene = image[inside]
+        if _is_gray(scene):
+            scene = scene[..., :1]
+        out = image.copy()
+        out[inside] = self._run_windows(scene, None, strength, active, progress)
         return out
 
     def _run_windows(
         self,
         image: np.ndarray,
         mask: np.ndarray | None,
-        scene: np.ndarray,
         strength: float,
         active: Mapping[str, float],
         progress: Listener | None,
     ) -> np.ndarray:
         if self.network.only_for_dark:
-            strength *= darkness(scene)
-        thumbnail = make_thumbnail(scene)[None] if self.network.sees_thumbnail else None
+            strength *= darkness(image)
+        thumbnail = make_thumbnail(image)[None] if self.network.sees_thumbnail else None
         tiles = self._plan(image, mask)
         with listening(progress):
             results = (

@@ -23,7 +23,14 @@ from lowlight_jax.models.layers import Conv, ConvTransposed, Output, receptive_r
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT_AND_NOISE
 from lowlight_jax.tasks.task import Network
-from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Places, Thumbnails
+from lowlight_jax.types import (
+    Denoised,
+    DualOutput,
+    Enhanced,
+    Images,
+    Places,
+    Thumbnails,
+)
 
 STRIDE = 8  # three downsamplings
 
@@ -221,9 +228,7 @@ class DualGlobalNetwork(Network):
         denoised = self.denoise(enhanced.pred, enhanced.illumination)
         return DualOutput(denoised.pred, enhanced, denoised)
 
-    def enhance(
-        self, low: Images, thumbnail: Thumbnails, *place: Places
-    ) -> Enhanced:
+    def enhance(self, low: Images, thumbnail: Thumbnails, *place: Places) -> Enhanced:
         """The enhancement module alone.
 
         Args:

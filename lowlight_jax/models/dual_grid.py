@@ -112,7 +112,7 @@ def _slice(heights: jax.Array, low: Images, mean: jax.Array, place: Places) -> I
 def _between_places(
     start: jax.Array, end: jax.Array, size: int, count: int
 ) -> jax.Array:
-    """`[b, size, count]`: how much each of `count` places says at each pixel: linear."""
+    """`[b, size, count]`: how much each of `count` places says at a pixel, linearly."""
     centres = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
     at = start[:, None] + (end - start)[:, None] * centres[None]
     at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)

@@ -1,6 +1,6 @@
 """A user's taste in light, on a finished result: how bright, how open the shadows.
 
-Both are one monotonic curve for all channels, so that gray stays gray, black stays black
+Both are one rising curve for all channels, so that gray stays gray, black stays black
 and white stays white: nothing is clipped, and no cast can come of it.
 Source: ours; chosen.
 """

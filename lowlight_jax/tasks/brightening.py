@@ -55,8 +55,8 @@ from lowlight_jax.types import (
     Thumbnails,
 )
 
-# Of every network that brightens: stops around its estimate of the exposure, and how far
-# the dark parts of the result are opened.
+# Of every network that brightens: stops around its estimate of the exposure, and how
+# far the dark parts of the result are opened.
 LIGHT = MappingProxyType(
     {
         "exposure": Control(default=0.0, lowest=-2.0, highest=2.0, off=0.0),
@@ -105,7 +105,7 @@ def _pairs(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, Im
 def _scene(
     model: Network, batch: Batch, key: jax.Array, settings: Settings
 ) -> tuple[jax.Array, ...]:
-    """What a network is told of the whole pictures: thumbnails of the dark sides, place.
+    """What a network is told of the whole pictures: their dark thumbnails, its place.
 
     Thumbnails are varied or darkened as their crops are by the same key.
     """
@@ -214,7 +214,9 @@ def supervised_objective(
 ) -> tuple[Scalar, Terms]:
     """Any network that brightens, on low/normal pairs; paper B, tasks 1 and 2."""
     low, high = _pairs(batch, key, settings)
-    pred = model.apply({"params": params}, low, *_scene(model, batch, key, settings)).pred
+    pred = model.apply(
+        {"params": params}, low, *_scene(model, batch, key, settings)
+    ).pred
     return supervised_loss(pred, high, settings.supervised)
 
 
