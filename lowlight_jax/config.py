@@ -53,14 +53,15 @@ def base_config() -> ConfigDict:
     c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
 
     c.data = ConfigDict()
-    # "pairs", "photographs", "embedded", "tfds:NAME", joined by "+"; "": by the folders
-    # that are given, else "embedded". data/sources.py
+    # "pairs", "brackets", "photographs", "embedded", "tfds:NAME", joined by "+"; "": by
+    # the folders that are given, else "embedded". data/sources.py
     c.data.source = ""
     c.data.root = ""  # folder of pairs
+    c.data.brackets = ""  # folder with a subfolder of exposures for each scene
     c.data.photographs = ""  # folder of normal photographs
     c.data.tfds_dir = ""  # prepared TensorFlow Datasets; "": ~/tensorflow_datasets
     c.data.darken_pairs = False  # beside photographs: pairs' normal sides are such too
-    c.data.cache_dir = ""  # of decoded pairs; "": ~/.cache/lowlight_jax
+    c.data.cache_dir = ""  # of decoded pairs, fused brackets; "": ~/.cache/lowlight_jax
     c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th group is for validation; 0: none
     c.data.validation_images = 0  # of those, evenly spaced, that are scored; 0: all
@@ -252,7 +253,7 @@ def validate(config: ConfigDict) -> None:
         ),
     ]
     rules += _network_rules(c)
-    for key in ("root", "photographs"):
+    for key in ("root", "brackets", "photographs"):
         folder = c.data[key]
         rules.append(
             (

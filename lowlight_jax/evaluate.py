@@ -4,10 +4,12 @@
     python -m lowlight_jax.evaluate --model dual --low DIR --target DIR
     python -m lowlight_jax.evaluate --model dual --data DIR
     python -m lowlight_jax.evaluate --model dual --data PHOTOS --stops 0,1,2,3,4,5
+    python -m lowlight_jax.evaluate --model dual --brackets DIR
 
 The third takes a folder of pairs as training does, by default the groups that training
-keeps for validation, and compares the network with classical methods; the last one does
-so on normal photographs, which it under-exposes.
+keeps for validation, and compares the network with classical methods; the fourth does
+so on normal photographs, which it under-exposes, the last one on exposure brackets,
+which it fuses.
 Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.
 """
 
@@ -48,6 +50,12 @@ def parse_args(
         metavar="DIR",
         help="folder of pairs, as for training, or tfds:NAME, TensorFlow Datasets",
     )
+    parser.add_argument(
+        "--brackets",
+        metavar="DIR",
+        help="folder of exposure brackets, a subfolder for each scene; the truth is "
+        "their fusion",
+    )
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--model",
@@ -72,8 +80,8 @@ def parse_args(
         "--split",
         default="validation",
         choices=("validation", "train", "all", "test"),
-        help="with --data: which pairs; test is LOL's eval15, or what --test-every "
-        "sets apart (default: %(default)s)",
+        help="with --data or --brackets: which pairs; test is LOL's eval15, or what "
+        "--test-every sets apart (default: %(default)s)",
     )
     parser.add_argument(
         "--stops",
@@ -82,8 +90,8 @@ def parse_args(
         metavar="0,1,...",
         help="--data holds normal photographs; under-expose them by each of these",
     )
-    parser.add_argument("--test-every", type=int, default=0, help="with --data")
-    parser.add_argument("--validation-every", type=int, default=8, help="with --data")
+    parser.add_argument("--test-every", type=int, default=0, help="of --split")
+    parser.add_argument("--validation-every", type=int, default=8, help="of --split")
     parser.add_argument("--metrics", default="", help="names, separated by commas")
     parser.add_argument(
         "--gt-mean",
@@ -93,11 +101,13 @@ def parse_args(
     parser.add_argument("--per-image", action="store_true", help="a row for each image")
     parser.add_argument("--output", type=Path, help="scores.json or scores.csv")
     args = parser.parse_args(argv)
-    if sum(map(bool, (args.pred, args.data, args.model and args.low))) != 1:
+    sets = args.data, args.brackets
+    if sum(map(bool, (args.pred, *sets, args.model and args.low))) != 1:
         parser.error(
-            "expected --pred DIR, or --model NAME with --low DIR or --data DIR"
+            "expected --pred DIR, or --model NAME with --low DIR, --data DIR or "
+            "--brackets DIR"
         )
-    if args.data and not args.model:
+    if any(sets) and not args.model:
         args.model = "dual"
     if args.output and args.output.suffix not in (".json", ".csv"):
         parser.error(f"--output {args.output}: expected a name ending in .json or .csv")
@@ -121,13 +131,14 @@ def evaluate(args: argparse.Namespace) -> int:
     method = load_method(args.model, args.param) if args.model else None
     metrics = scoring.resolve_metrics(filter(None, args.metrics.split(",")))
     problems: list[str] = []
-    if args.data:
+    if args.data or args.brackets:
         tables = score_data(
             method,
-            args.data,
+            args.data or args.brackets,
             metrics,
             split=args.split,
             stops=args.stops,
+            brackets=bool(args.brackets),
             validation_every=args.validation_every,
             test_every=args.test_every,
         )

@@ -38,6 +38,7 @@ MIN_SIDE_PX = {
     "noise_level": 3,
 }
 
+ONE_WAY = {"saturation_ratio", "clipped_excess", "dark_level"}  # not symmetric
 NO_REFERENCE = {n for n, metric in metrics.METRICS.items() if not metric.needs}
 
 DISTORTIONS = ["noise10", "noise50", "blur2", "dark", "invert", "shift"]
@@ -123,9 +124,7 @@ def test_a_batch_is_its_images_and_vmap_and_jit_change_nothing(name):
     np.testing.assert_allclose(mapped, together, rtol=2e-5)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(WITHOUT_EXTRA) - NO_REFERENCE - {"saturation_ratio"})
-)
+@pytest.mark.parametrize("name", sorted(set(WITHOUT_EXTRA) - NO_REFERENCE - ONE_WAY))
 def test_measures_of_two_images_are_symmetric(name):
     x, y = random_pair(name)
     metric = metrics.METRICS[name]
@@ -223,6 +222,26 @@ def test_the_smallest_image_passes_and_one_pixel_less_is_refused(name):
     smaller = x[:, 1:]
     with pytest.raises(ValueError, match=f"at least {side_px}x{side_px} px"):
         metrics.METRICS[name](*arguments_of(name, smaller, smaller))
+
+
+def test_dark_level_is_the_mean_where_the_original_was_dark():
+    codes = np.array([[10, 59], [60, 200]], np.uint8)
+    low = np.repeat(codes[None, ..., None], 3, axis=3) / np.float32(255)
+    pred = np.float32([[100, 50], [7, 255]])[None, ..., None] / 255
+    assert metrics.dark_level(np.repeat(pred, 3, axis=3), low)[0] == pytest.approx(75)
+    both = np.concatenate([low, np.full_like(low, 60 / 255)])  # its luma rounds down
+    found = metrics.dark_level(np.concatenate([low, low]), both)
+    assert found[0] == pytest.approx(34.5) and np.isnan(found[1])
+
+
+def test_clipped_excess_counts_pixels_with_any_channel_clipped():
+    target = np.zeros((1, 2, 5, 3), np.float32)
+    target[0, 0, 0, 1] = 254 / 255
+    pred = target.copy()
+    pred[0, 1, :3, 2] = 1
+    pred[0, 1, 3] = 253 / 255
+    assert metrics.clipped_excess(pred, target)[0] == pytest.approx(30)
+    assert metrics.clipped_excess(target, pred)[0] == pytest.approx(-30)
 
 
 def test_half_precision_is_widened():

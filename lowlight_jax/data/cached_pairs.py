@@ -6,7 +6,7 @@ Everything wrong with the folder is reported together, before that.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.progress import track
@@ -15,7 +15,6 @@ from lowlight_jax.data import records
 from lowlight_jax.data.pairs import (
     LOL_PARTS,
     Pair,
-    PairFile,
     PairsError,
     find_pairs,
     is_lol_layout,
@@ -26,13 +25,13 @@ from lowlight_jax.images.files import ImageFileError, read_rgb8
 from lowlight_jax.runtime.cache import default_cache_dir
 
 
-def _fingerprint(pairs: Sequence[PairFile]) -> str:
+def fingerprint(files: Iterable[tuple[Path, str]]) -> str:
+    """Changes with any of the files, and with what is known of each besides."""
     digest = hashlib.sha256()
-    for pair in pairs:
-        for path in (pair.low, pair.high):
-            stat = path.stat()
-            line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{pair.group}\n"
-            digest.update(line.encode())
+    for path, label in files:
+        stat = path.stat()
+        line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{label}\n"
+        digest.update(line.encode())
     return digest.hexdigest()[:16]
 
 
@@ -51,9 +50,10 @@ def load_pairs(
       PairsError: anything is wrong and `bad_pairs` is "error", or nothing is left.
     """
     files, problems = find_pairs(folder)
-    prepared = Path(cache_dir or default_cache_dir()) / "pairs2" / _fingerprint(files)
+    sides = [(path, pair.group) for pair in files for path in (pair.low, pair.high)]
+    prepared = Path(cache_dir or default_cache_dir()) / "pairs2" / fingerprint(sides)
     if records.exist(prepared):
-        _report(folder, problems, bad_pairs)
+        report_problems(folder, problems, bad_pairs)
         return records.read(prepared)
     pairs, unreadable = [], []
     for file in track(files, "Decoding pairs", transient=True):
@@ -63,7 +63,7 @@ def load_pairs(
             unreadable.append(str(error))
         else:
             pairs.append(Pair(file.name, file.group, low, high))
-    _report(folder, problems + unreadable, bad_pairs)
+    report_problems(folder, problems + unreadable, bad_pairs)
     if not pairs:
         raise PairsError(f"{folder} holds no usable pair")
     records.write(prepared, pairs)
@@ -101,8 +101,32 @@ def load_split(
             "that test_every sets apart, which is 0"
         )
     records = load_pairs(folder, cache_dir=cache_dir, bad_pairs=bad_pairs)
+    return part_of(
+        records,
+        "all" if is_lol_test else split,
+        root,
+        validation_every=validation_every,
+        test_every=test_every,
+        memory_gib=memory_gib,
+    )
+
+
+def part_of(
+    records: Records,
+    split: str,
+    root: str | Path,
+    *,
+    validation_every: int,
+    test_every: int,
+    memory_gib: float,
+) -> Sequence[Pair]:
+    """The records of a part, as `load_split` returns them; `root` is for the message.
+
+    Raises:
+      PairsError: it is empty.
+    """
     chosen = range(len(records))
-    if split != "all" and not is_lol_test:
+    if split != "all":
         parts = split_by_group(records.groups, validation_every, test_every)
         chosen = parts[split]
     if not chosen:
@@ -125,11 +149,14 @@ class _Subset(Sequence[Pair]):
         return self._records[self._indices[index]]
 
 
-def _report(folder: str | Path, problems: Sequence[str], bad_pairs: str) -> None:
+def report_problems(
+    folder: str | Path, problems: Sequence[str], bad_pairs: str, what: str = "pairs"
+) -> None:
+    """Lists the problems: in a `PairsError`, or printed where they may be skipped."""
     if not problems:
         return
     listing = "".join(f"\n  {problem}" for problem in problems)
-    summary = f"{folder}: {len(problems)} problem(s) with the pairs:{listing}"
+    summary = f"{folder}: {len(problems)} problem(s) with the {what}:{listing}"
     if bad_pairs == "error":
         raise PairsError(
             f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"

@@ -5,7 +5,7 @@ The only file that writes records of tensorflow-datasets.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ class LowlightPairs(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("2.0.0")
 
-    def __init__(self, *, pairs: Sequence[Pair] = (), **kwargs):
+    def __init__(self, *, pairs: Iterable[Pair] = (), **kwargs):
         self._pairs = pairs
         super().__init__(**kwargs)
 
@@ -92,7 +92,7 @@ def exist(prepared: Path) -> bool:
     return _directory(prepared).is_dir()
 
 
-def write(prepared: Path, pairs: Sequence[Pair]) -> None:
+def write(prepared: Path, pairs: Iterable[Pair]) -> None:
     """Builds the records; they appear under their name only when all are written."""
     unfinished = prepared.with_name(f"{prepared.name}.{os.getpid()}.tmp")
     builder = LowlightPairs(

@@ -22,12 +22,13 @@ class Options:
     """Which sources, and how they are read; 0 or "" means "off" or "automatic".
 
     Attributes:
-      source: names of `SOURCES` joined by "+"; "": `root` and `photographs`, whichever
-        is given, else the embedded photographs.
+      source: names of `SOURCES` joined by "+"; "": `root`, `brackets` and
+        `photographs`, whichever are given, else the embedded photographs.
       root: folder of pairs; LOL as it is distributed, or low/ and high/.
+      brackets: folder with a subfolder of exposures for each scene.
       photographs: folder of normal photographs.
       tfds_dir: where prepared TensorFlow Datasets lie; "": ~/tensorflow_datasets.
-      cache_dir: of decoded pairs; "": ~/.cache/lowlight_jax.
+      cache_dir: of decoded pairs and fused brackets; "": ~/.cache/lowlight_jax.
       bad_pairs: "error" or "skip": what to do with unusable files.
       validation_every: each n-th group is for validation; 0: none.
       test_every: each n-th group left is for testing, and not used; 0: none.
@@ -36,6 +37,7 @@ class Options:
 
     source: str = ""
     root: str = ""
+    brackets: str = ""
     photographs: str = ""
     tfds_dir: str = ""
     cache_dir: str = ""
@@ -66,7 +68,8 @@ def find_sources(options: Options) -> list[Source]:
     Raises:
       PairsError: there is no such source, or what it needs is not given.
     """
-    given = [name for name in ("root", "photographs") if getattr(options, name)]
+    folders = ("root", "brackets", "photographs")
+    given = [name for name in folders if getattr(options, name)]
     automatic = "+".join(given).replace("root", "pairs") or "embedded"
     sources = []
     for text in (options.source or automatic).split("+"):
@@ -94,6 +97,29 @@ def _pairs(options: Options, argument: str) -> Source:
         bad_pairs=options.bad_pairs,
         memory_gib=options.memory_gib,
     )
+    return Source("pairs", folder, load)
+
+
+def _brackets(options: Options, argument: str) -> Source:
+    """A folder of exposure brackets, fused."""
+    from lowlight_jax.data.brackets import load_brackets  # imports tensorflow-datasets
+    from lowlight_jax.data.cached_pairs import part_of
+
+    folder = _given(options, "brackets", argument)
+
+    def load(split: str) -> Sequence[Pair]:
+        pairs = load_brackets(
+            folder, cache_dir=options.cache_dir, bad_pairs=options.bad_pairs
+        )
+        return part_of(
+            pairs,
+            split,
+            folder,
+            validation_every=options.validation_every,
+            test_every=options.test_every,
+            memory_gib=options.memory_gib,
+        )
+
     return Source("pairs", folder, load)
 
 
@@ -158,6 +184,7 @@ def _given(options: Options, key: str, argument: str) -> str:
 
 SOURCES: dict[str, Callable[[Options, str], Source]] = {
     "pairs": _pairs,
+    "brackets": _brackets,
     "photographs": _photographs,
     "embedded": _embedded,
     "tfds": _tfds,

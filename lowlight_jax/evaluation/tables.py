@@ -17,6 +17,7 @@ from lowlight_jax.metrics import METRICS
 from lowlight_jax.tasks.task import Settings, Task
 
 Tables = dict[str, dict[str, Scores]]
+OF_BRACKETS = ("psnr_rgb", "ssim_rgb", "ciede2000", "dark_level", "clipped_excess")
 
 
 def score_data(
@@ -26,6 +27,7 @@ def score_data(
     *,
     split: str = "validation",
     stops: Sequence[float] = (),
+    brackets: bool = False,
     validation_every: int = 8,
     test_every: int = 0,
 ) -> Tables:
@@ -34,15 +36,21 @@ def score_data(
     Args:
       method: of `load_method`.
       data: folder of pairs, folder of photographs, or "tfds:NAME".
-      metrics: full names of metrics; none: those of the task.
+      metrics: full names of metrics; none: those of the task, or `OF_BRACKETS`.
       split: "train", "validation", "test" or "all".
       stops: `data` holds normal photographs, which are under-exposed by each of these.
+      brackets: `data` holds exposure brackets; the truth is the fusion of each.
       validation_every, test_every: see `split_by_group`.
     Raises:
       ValueError: the data are not what they should be, or a metric needs what they do
         not have.
     """
-    metrics = metrics or method.task.metrics
+    if brackets and "pairs" not in method.task.trains_on:
+        raise ValueError(
+            f"{method.name} is for {method.task.name}; expected one that brightens, to "
+            "be scored on exposure brackets"
+        )
+    metrics = metrics or (OF_BRACKETS if brackets else method.task.metrics)
     check_needs(metrics, {"target", "low"} | ({"mask"} if method.needs_mask else set()))
     options = Options(validation_every=validation_every, test_every=test_every)
     methods = comparison.all_methods(method)
@@ -51,16 +59,23 @@ def score_data(
             methods, pairs, metrics=metrics
         )
         for title, pairs in _load_pairs(
-            data, method.task, split, stops, options
+            data, method.task, split, stops, brackets, options
         ).items()
     }
 
 
 def _load_pairs(
-    data: str, task: Task, split: str, stops: Sequence[float], options: Options
+    data: str,
+    task: Task,
+    split: str,
+    stops: Sequence[float],
+    brackets: bool,
+    options: Options,
 ) -> dict[str, Sequence[Pair]]:
     """By title; photographs are made pairs of, by the task or by each of `stops`."""
-    if data.startswith("tfds:"):
+    if brackets:
+        options = dataclasses.replace(options, brackets=data)
+    elif data.startswith("tfds:"):
         options = dataclasses.replace(options, source=data)
     elif stops or "pairs" not in task.trains_on:
         options = dataclasses.replace(options, photographs=data)
@@ -70,7 +85,8 @@ def _load_pairs(
     images = source.load(split)
     if not images:
         raise ValueError(f"the {split} part of {data} is empty")
-    title = split  # goes into reports, where paths of this machine do not belong
+    # It goes into reports, where paths of this machine do not belong.
+    title = f"brackets, {split}" if brackets else split
     if source.kind == "pairs":
         return {title: images}
     if not stops:

@@ -10,6 +10,8 @@
     saturation_ratio  target          nearer 1    1                   3
     lpips_alex        target          lower       31 (extra [lpips])  3
     psnr_holes        target, mask    higher      1                   1 or 3
+    clipped_excess    target          lower       1                   1 or 3
+    dark_level        dark original   target's    1                   1 or 3
     loe               dark original   lower       1                   1 or 3
     niqe              nothing         lower       96, two blocks      1 or 3
     brisque           nothing         lower       13                  1 or 3
@@ -39,6 +41,7 @@ from lowlight_jax.metrics.lightness_order import loe
 from lowlight_jax.metrics.naturalness import brisque, niqe
 from lowlight_jax.metrics.noise import noise_level
 from lowlight_jax.metrics.perceptual import lpips_alex
+from lowlight_jax.metrics.tone_ends import clipped_excess, dark_level
 
 TARGET = ("target",)
 
@@ -93,6 +96,10 @@ METRICS: dict[str, Metric] = {
         needs=("target", "mask"),
         better="higher",
         on_host=True,
+    ),
+    "clipped_excess": Metric(clipped_excess, "clipped in excess (%)"),
+    "dark_level": Metric(
+        dark_level, "dark parts (8-bit units)", needs=("low",), better="neither"
     ),
     "loe": Metric(loe, "LOE", needs=("low",), digits=1, on_host=True),
     "niqe": Metric(niqe, "NIQE", needs=(), on_host=True),

@@ -1,0 +1,60 @@
+"""The ends of the tone scale: are dark parts opened, are highlights kept?
+
+Contract: `[b, h, w, c]` float32, c = 3 or 1, sRGB in [0, 1]; `[b]` float32 out.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from lowlight_jax.metrics.contract import check_pair
+from lowlight_jax.ops.colour import luma
+from lowlight_jax.types import PerImage
+
+# Codes are quotients by 255 in float32: 60/255 must not be dark for its rounding, nor
+# 254/255 be whole.
+_DARK_BELOW = 59.999 / 255
+_CLIPPED_FROM = 253.999 / 255
+
+
+@jax.jit
+def dark_level(pred: ArrayLike, low: ArrayLike) -> PerImage:
+    """Mean luma of the image where the dark original was dark, in 8-bit code units.
+
+    Args:
+      pred: `[b, h, w, c]` float32, sRGB in [0, 1].
+      low: the dark original, same shape; dark is a Rec. 601 luma below 60/255.
+    Returns:
+      `[b]` in [0, 255]; best is the target's own. NaN where nothing is dark.
+    Raises:
+      ValueError: shapes differ, or not `[b, h, w, 1 or 3]` floating point.
+    Source: ours.
+    """
+    pred, low = check_pair("dark_level", pred, low)
+    dark = luma(low)[..., 0] < _DARK_BELOW
+    count = jnp.sum(dark, axis=(1, 2))
+    # Row by row first: one float32 sum over millions of pixels loses digits.
+    level = jnp.sum(jnp.sum(jnp.where(dark, luma(pred)[..., 0], 0), axis=2), axis=1)
+    return jnp.where(count > 0, 255 * level / jnp.maximum(count, 1), jnp.nan)
+
+
+@jax.jit
+def clipped_excess(pred: ArrayLike, target: ArrayLike) -> PerImage:
+    """How much more burns out than in the target, in percent of the pixels.
+
+    A pixel is clipped where any channel is at least 254/255.
+
+    Args:
+      pred: `[b, h, w, c]` float32, sRGB in [0, 1].
+      target: same shape.
+    Returns:
+      `[b]` in [-100, 100], lower is better; below 0 less is clipped than in the target.
+    Raises:
+      ValueError: shapes differ, or not `[b, h, w, 1 or 3]` floating point.
+    Source: ours.
+    """
+    pred, target = check_pair("clipped_excess", pred, target)
+    clipped, wanted = (
+        jnp.int32(jnp.max(image, axis=-1) >= _CLIPPED_FROM) for image in (pred, target)
+    )
+    return 100 * jnp.mean(clipped - wanted, axis=(1, 2))
