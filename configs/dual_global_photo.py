@@ -1,14 +1,18 @@
 """The weights `dual_global_photo`: for everyday photographs, not only LOL's.
 
     python -m lowlight_jax.main --config=configs/dual_global_photo.py \\
-        --config.data.root=PAIRS --config.data.photographs=PHOTOS
+        --config.data.root=PAIRS --config.data.photographs=PHOTOS \\
+        --config.data.brackets=BRACKETS
 
-The network and losses of configs/dual_global.py, and its PAIRS. PHOTOS is a folder of
-normal photographs. These, the normal sides of the pairs, and the photographs that come
-with scikit-image are under-exposed by 0 to 5 stops in uneven, mixed light, with noise
-and JPEG. Some crops stay as they are, so that the network learns to leave a normal
-exposure alone. The weights that ship saw BSDS500's training part and photographs of
-GCompris (`docs/gcompris_photographs.py`). On a GPU or a TPU core, in addition:
+The losses of configs/dual_global.py, and its PAIRS. BRACKETS is a folder with a
+subfolder of exposures for each scene: their fusions show shadows as open as people like
+them. PHOTOS is a folder of normal photographs. These, the normal sides of the pairs,
+brighter frames of the brackets, and the photographs that come with scikit-image are
+under-exposed by 0 to 5 stops in uneven, mixed light, with noise and JPEG. Some crops
+stay as they are, so that the network learns to leave a normal exposure alone. The
+weights that ship saw BSDS500's training part and photographs of GCompris
+(`docs/gcompris_photographs.py`), and brackets that were simulated of these and of HDR
+panoramas (`docs/simulated_brackets.py`). On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
     --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000
@@ -16,16 +20,20 @@ GCompris (`docs/gcompris_photographs.py`). On a GPU or a TPU core, in addition:
 
 import dataclasses
 
-from lowlight_jax.config import dual_global_config
+from lowlight_jax.config import dual_global_config, model_config
 from lowlight_jax.data.photographs import EVERYDAY
 
 
 def get_config():
     c = dual_global_config()
-    c.model.uses_maxima = True
-    c.phases.enhance.steps = 6000
+    c.model = model_config("dual_grid")
+    c.phases.scene.steps = 6000
+    c.phases.scene.learning_rate = 3e-3
+    c.phases.enhance.steps = 0
     c.phases.joint.steps = 8000
-    c.data.source = "pairs+photographs+embedded"
+    c.phases.joint.learning_rate = 2e-3
+    c.data.source = "pairs*4+brackets+photographs*2+embedded"
+    c.augment.geometry.quarter_turns = False  # the sky is above
     c.data.darken_pairs = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400

@@ -91,7 +91,8 @@ def load_brackets(
     """Pairs of all brackets of a folder: a frame, and the fusion of its bracket.
 
     The first call fuses and writes records; later calls read them. Scenes that move are
-    left out and named in one line. A pair is named "scene/frame", its group is "scene".
+    left out and named in one line. A pair is named "scene/frame"; its group is the
+    first folder of the scene's path, so that brackets of one place can share one.
 
     Args:
       folder: see `find_brackets`.
@@ -108,7 +109,7 @@ def load_brackets(
         for scene, files in scenes.items()
         for file in files
     )
-    prepared = Path(cache_dir or default_cache_dir()) / "brackets1" / key
+    prepared = Path(cache_dir or default_cache_dir()) / "brackets2" / key
     left_out = prepared.with_suffix(".json")  # why, for later calls too
     if not records.exist(prepared):
         prepared.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +161,7 @@ def bracket_pairs(scene: str, frames: Mapping[str, np.ndarray]) -> list[Pair]:
     than `BRIGHTER_U8`) or darker than `DARKEST_MEAN_U8`; they still are fused.
 
     Args:
-      scene: name of the group.
+      scene: path of its folder; the group is the first part.
       frames: two or more of one size.
     Raises:
       MovingSceneError: the frames do not show the same.
@@ -174,7 +175,7 @@ def bracket_pairs(scene: str, frames: Mapping[str, np.ndarray]) -> list[Pair]:
     high = fuse(aligned)
     brightest = high.mean() + BRIGHTER_U8
     pairs = [
-        Pair(f"{scene}/{name}", scene, low, high)
+        Pair(f"{scene}/{name}", scene.partition("/")[0], low, high)
         for name, low in zip(names, aligned, strict=True)
         if DARKEST_MEAN_U8 <= low.mean() <= brightest
     ]

@@ -22,8 +22,9 @@ class Options:
     """Which sources, and how they are read; 0 or "" means "off" or "automatic".
 
     Attributes:
-      source: names of `SOURCES` joined by "+"; "": `root`, `brackets` and
-        `photographs`, whichever are given, else the embedded photographs.
+      source: names of `SOURCES` joined by "+", "NAME*3" for three times as often; "":
+        `root`, `brackets` and `photographs`, whichever are given, else the embedded
+        photographs.
       root: folder of pairs; LOL as it is distributed, or low/ and high/.
       brackets: folder with a subfolder of exposures for each scene.
       photographs: folder of normal photographs.
@@ -55,11 +56,13 @@ class Source:
       kind: what `load` returns: a sequence of pairs, or photographs by name.
       about: what it is, in messages.
       load: of "train", "validation", "test" or "all".
+      times: how often each of its images is trained on while others are once.
     """
 
     kind: Literal["pairs", "photographs"]
     about: str
     load: Callable[[str], Sequence[Pair] | Mapping[str, np.ndarray]]
+    times: int = 1
 
 
 def find_sources(options: Options) -> list[Source]:
@@ -73,13 +76,19 @@ def find_sources(options: Options) -> list[Source]:
     automatic = "+".join(given).replace("root", "pairs") or "embedded"
     sources = []
     for text in (options.source or automatic).split("+"):
+        text, _, times = text.partition("*")
         name, _, argument = text.partition(":")
         if name not in SOURCES:
             raise PairsError(
                 f"data.source: no source {name!r}; expected one of "
                 f"{', '.join(SOURCES)}, or several joined by +"
             )
-        sources.append(SOURCES[name](options, argument))
+        if times and not (times.isdecimal() and int(times)):
+            raise PairsError(
+                f"data.source: found {text}*{times}; expected a whole number after *"
+            )
+        source = SOURCES[name](options, argument)
+        sources.append(dataclasses.replace(source, times=int(times or 1)))
     return sources
 
 

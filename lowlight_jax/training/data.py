@@ -13,6 +13,8 @@ from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.runtime import parallel
 from lowlight_jax.tasks.task import Settings, Task
 
+_SHOWS_ENOUGH_U8 = 40  # mean; a frame of a bracket, not a dark side of LOL's
+
 
 def load_data(
     options: Options,
@@ -30,14 +32,15 @@ def load_data(
       task: what is trained; it makes pairs of the photographs held out.
       settings: see `Task.make_pairs`.
       held_out_images: of the part held out of each source, evenly spaced; 0: all.
-      darken_pairs: beside photographs, the normal sides of pairs are such too.
+      darken_pairs: beside photographs, pairs are darkened too: their normal side, or
+        the other one where it is no darker than a frame of a bracket.
       with_thumbnails: whether thumbnails are wanted beside the images.
     Raises:
       PairsError: a source is not what it should be, or of a kind that the task is not
         trained on.
     """
-    pairs: list[Sequence[Pair]] = []
-    photographs: list[Mapping[str, np.ndarray]] = []
+    pairs: list[tuple[Sequence[Pair], int]] = []
+    photographs: list[tuple[Mapping[str, np.ndarray], int]] = []
     held_out: list[Pair] = []
     for source in find_sources(options):
         if source.kind not in task.trains_on:
@@ -49,9 +52,9 @@ def load_data(
         if options.validation_every:
             apart = source.load("validation")
         if source.kind == "pairs":
-            pairs.append(training)
+            pairs.append((training, source.times))
         else:
-            photographs.append(training)
+            photographs.append((training, source.times))
         count = len(apart)
         if source.kind == "photographs":
             apart = task.make_pairs(apart or {}, settings)
@@ -61,8 +64,10 @@ def load_data(
                 f"{source.about}: {len(training)} {source.kind} to train on, "
                 f"{count} held out"
             )
-    examples = _examples(pairs, photographs, darken_pairs)
-    return (_WithThumbnails(examples) if with_thumbnails else examples), held_out
+    parts = _examples(pairs, photographs, darken_pairs)
+    if with_thumbnails:
+        parts = [(_WithThumbnails(part), times) for part, times in parts]
+    return _Chained([part for part, times in parts for _ in range(times)]), held_out
 
 
 def evenly_spaced(items: Sequence, count: int) -> Sequence:
@@ -73,27 +78,28 @@ def evenly_spaced(items: Sequence, count: int) -> Sequence:
 
 
 def _examples(
-    pairs: Sequence[Sequence[Pair]],
-    photographs: Sequence[Mapping[str, np.ndarray]],
+    pairs: Sequence[tuple[Sequence[Pair], int]],
+    photographs: Sequence[tuple[Mapping[str, np.ndarray], int]],
     darken_pairs: bool,
-) -> Sequence[Views]:
-    """All of them as the pipeline wants them, with the same views.
+) -> list[tuple[Sequence[Views], int]]:
+    """All of them as the pipeline wants them, with the same views, and how often each.
 
     Where pairs and photographs are mixed, "is_pair" tells them apart: of a photograph
     the dark side is as bright as the other, until it is darkened on the device.
     """
-    images = [_Mapped(list(by_name), by_name.__getitem__) for by_name in photographs]
-    if not pairs:
-        return _Chained([_Mapped(of_source, _one_side) for of_source in images])
-    if not images:
-        return _Chained([_Mapped(of_source, _both_sides) for of_source in pairs])
-    parts = [
-        *(_Mapped(of_source, _dark_pair) for of_source in pairs),
-        *(_Mapped(of_source, _to_darken) for of_source in images),
+    images = [
+        (_Mapped(list(by_name), by_name.__getitem__), times)
+        for by_name, times in photographs
     ]
+    if not pairs:
+        return [(_Mapped(of, _one_side), times) for of, times in images]
+    if not images:
+        return [(_Mapped(of, _both_sides), times) for of, times in pairs]
+    parts = [(_Mapped(of, _dark_pair), times) for of, times in pairs]
+    parts += [(_Mapped(of, _to_darken), times) for of, times in images]
     if darken_pairs:
-        parts += [_Mapped(of, lambda pair: _to_darken(pair.high)) for of in pairs]
-    return _Chained(parts)
+        parts += [(_Mapped(of, _pair_to_darken), 1) for of, _ in pairs]
+    return parts
 
 
 def _both_sides(pair: Pair) -> Views:
@@ -110,6 +116,12 @@ def _one_side(image: np.ndarray) -> Views:
 
 def _to_darken(image: np.ndarray) -> Views:
     return {"low": image, "high": image, "is_pair": np.False_}
+
+
+def _pair_to_darken(pair: Pair) -> Views:
+    """The dark side darker still, where it shows enough of the scene for that."""
+    side = pair.low if pair.low.mean() >= _SHOWS_ENOUGH_U8 else pair.high
+    return {"low": side, "high": pair.high, "is_pair": np.False_}
 
 
 class _Mapped(Sequence):
@@ -153,12 +165,14 @@ class _WithThumbnails(Sequence[Views]):
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Views:
-        return self._examples[index] | self._reduced(index)
+        thumbnails = self._reduced(index)
+        return self._examples[index] | {n: np.float32(t) for n, t in thumbnails.items()}
 
     def _reduce(self, index: int) -> Views:
+        """In half precision, which is finer than 8 bits at any brightness."""
         views = self._examples[index].items()
         return {
-            f"{name}_thumbnail": make_thumbnail(view)
+            f"{name}_thumbnail": np.float16(make_thumbnail(view))
             for name, view in views
             if view.ndim
         }
