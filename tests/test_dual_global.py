@@ -83,10 +83,8 @@ def test_a_gray_scene_has_three_equal_channels():
     np.testing.assert_array_equal(make_thumbnail(gray), expected)
 
 
-@pytest.mark.parametrize("uses_maxima", [False, True])
-def test_fewer_than_100_000_parameters(uses_maxima):
-    network = DualGlobalNetwork(uses_maxima=uses_maxima)
-    params = jax.eval_shape(lambda: init_params(network, jax.random.key(0)))
+def test_fewer_than_100_000_parameters():
+    params = jax.eval_shape(lambda: init_params(NETWORK, jax.random.key(0)))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) < 100_000
 
 
@@ -131,24 +129,6 @@ def test_the_scene_decides_unless_it_is_not_used(params):
         assert (float(jnp.abs(a - b).max()) > 0.05) == differs
 
 
-@pytest.mark.parametrize("uses_maxima", [False, True])
-def test_highlights_count_where_the_top_is_seen(uses_maxima):
-    """Two thumbnails with the same means of tiles: one has small, bright highlights."""
-    network = DualGlobalNetwork(uses_maxima=uses_maxima)
-    params = init_params(network, jax.random.key(0))
-    kernel = params["enhancement"]["coarse"]["heights"]["kernel"]
-    params["enhancement"]["coarse"]["heights"]["kernel"] = kernel + 0.1
-    even = np.full((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), 0.2, np.float32)
-    highlights = even.copy()
-    highlights[:, :32, :32] -= 0.04
-    highlights[:, :32:4, :32:4] += 16 * 0.04  # one of each 16 pixels
-    preds = []
-    for thumbnail in (even, highlights):
-        low = jnp.full((1, 16, 16, 3), 0.2)
-        preds.append(network.apply({"params": params}, low, thumbnail).pred)
-    assert (float(jnp.abs(preds[0] - preds[1]).max()) > 1e-3) == uses_maxima
-
-
 def test_bands_are_what_they_say():
     """What is smooth is in none of them, of noise the most in the first."""
     rng = np.random.default_rng(0)
@@ -171,13 +151,9 @@ def test_an_untrained_network_takes_noise_away(untrained):
     assert float(denoised.pred.std()) < 0.75 * float(noisy.std())
 
 
-def test_a_bright_image_is_up_to_a_network_that_sees_the_top(params):
+def test_a_bright_image_stays(enhancer):
     bright = photograph(40, 50) + np.uint8(150)
-    fading = Runner(NETWORK, params)
-    np.testing.assert_array_equal(fading(bright), bright)
-    network = DualGlobalNetwork(uses_maxima=True)
-    params = init_params(network, jax.random.key(0))
-    assert (Runner(network, params)(bright) != bright).mean() > 0.5
+    np.testing.assert_array_equal(enhancer(bright), bright)
 
 
 def test_a_scene_of_another_shape_is_refused(params):
@@ -251,9 +227,9 @@ class Pair:
 
 
 def take(count, *, least_framing=1.0, **arguments):
-    thumbnails = _WithThumbnails(
-        _examples([[Pair(seed) for seed in range(6)]], [], False)
-    )
+    pairs = [Pair(seed) for seed in range(6)]
+    ((examples, _),) = _examples([(pairs, 1)], [], False)
+    thumbnails = _WithThumbnails(examples)
     batches = make_batches(
         thumbnails,
         seed=0,
@@ -266,11 +242,19 @@ def take(count, *, least_framing=1.0, **arguments):
 
 
 def test_crops_come_with_the_scene_of_their_own_picture():
-    reduced = [make_thumbnail(Pair(seed).low) for seed in range(6)]
+    reduced = [np.float16(make_thumbnail(Pair(seed).low)) for seed in range(6)]
+    turns = [(turns, flip) for turns in range(4) for flip in (1, -1)]
     for batch in take(6):
         assert batch["low_thumbnail"].shape == (4, THUMBNAIL_PX, THUMBNAIL_PX, 3)
         for crop, thumbnail in zip(batch["high"], batch["low_thumbnail"], strict=True):
-            (seed,) = (i for i in range(6) if (thumbnail == reduced[i]).all())
+            (seed,) = (
+                i
+                for i in range(6)
+                if any(
+                    (thumbnail == np.rot90(reduced[i], k)[:, ::flip]).all()
+                    for k, flip in turns
+                )
+            )
             columns = Pair(seed).high.reshape(-1, 3)
             assert {*map(tuple, crop.reshape(-1, 3))} <= {*map(tuple, columns)}
 
@@ -318,7 +302,7 @@ def test_a_scene_is_varied_as_its_crop(sides):
     )
     key = jax.random.key(4)
     low, high = _pairs(batch, key, settings)
-    (thumbnail,) = _thumbnails(batch, key, settings)
+    thumbnail, _ = _thumbnails(batch, key, settings)
     by_crop, by_thumbnail = low.mean((1, 2)), thumbnail.mean((1, 2))
     # The synthetic side has noise in the crop, and 8 bits.
     tolerance = 1e-5 if "low" in sides else 0.012

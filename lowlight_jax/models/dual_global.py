@@ -118,7 +118,7 @@ class GlobalEnhancement(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, *scene: jax.Array) -> Enhanced:
+    def __call__(self, low: Images, *scene: Thumbnails | Places) -> Enhanced:
         log_most = math.log(self.max_gain)
 
         def bounded(log_gain: Images) -> Images:

@@ -116,7 +116,8 @@ def _between_places(
     centres = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
     at = start[:, None] + (end - start)[:, None] * centres[None]
     at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(at[..., None] - jnp.arange(count)))
+    away = jnp.abs(at[..., None] - jnp.arange(count)[None, None])
+    return jnp.maximum(0.0, 1.0 - away)
 
 
 class DualGridNetwork(DualGlobalNetwork):
