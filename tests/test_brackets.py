@@ -199,7 +199,10 @@ def test_nothing_left_is_an_error(tmp_path):
         load_brackets(tmp_path / "set", cache_dir=tmp_path / "cache")
 
 
-def test_the_source_is_found_and_its_parts_share_no_scene(folder, tmp_path):
+def test_the_source_is_found_and_its_parts_share_no_scene(folder, tmp_path, capsys):
+    write(
+        folder / "street", {"0.png": bracket(0)["0.png"], "1.png": bracket(1)["1.png"]}
+    )
     cache = str(tmp_path / "cache")
     options = Options(
         brackets=str(folder),
@@ -216,6 +219,7 @@ def test_the_source_is_found_and_its_parts_share_no_scene(folder, tmp_path):
     assert groups["train"] == {"barn", "town/church"}
     assert groups["validation"] == {"attic", "pond"}
     assert groups["all"] == groups["train"] | groups["validation"]
+    assert capsys.readouterr().out.count("scenes move and are left out: street") == 1
     with pytest.raises(PairsError, match=r"pass data\.brackets"):
         find_sources(Options(source="pairs+brackets", root="x"))
 
@@ -237,6 +241,7 @@ def test_a_network_trains_on_them_and_is_scored(folder, tmp_path, monkeypatch, c
             "data.source": "brackets",
             "data.brackets": str(folder),
             "data.crop_px": 24,
+            "parallel": "jit",
             "data.validation_every": 0,  # nothing to be scored at its end: faster
         }
     )

@@ -98,7 +98,8 @@ def understand(module, words, monkeypatch):
             module.main(words)
         if module in (main, tune):
             config = flags.FLAGS.config
-            config.data.root = config.data.photographs = ""  # DIR is not there
+            for key in ("root", "brackets", "photographs"):
+                config.data[key] = ""  # DIR is not there
             validate(config)
     finally:
         flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)

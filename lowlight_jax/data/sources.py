@@ -8,7 +8,7 @@ of; its parts "train", "validation" and "test" share no group.
 import dataclasses
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -116,12 +116,12 @@ def _brackets(options: Options, argument: str) -> Source:
 
     folder = _given(options, "brackets", argument)
 
+    # What was left out is said once, not for each part.
+    read = cache(partial(load_brackets, folder))
+
     def load(split: str) -> Sequence[Pair]:
-        pairs = load_brackets(
-            folder, cache_dir=options.cache_dir, bad_pairs=options.bad_pairs
-        )
         return part_of(
-            pairs,
+            read(cache_dir=options.cache_dir, bad_pairs=options.bad_pairs),
             split,
             folder,
             validation_every=options.validation_every,

@@ -11,8 +11,8 @@ from lowlight_jax.metrics.contract import check_pair
 from lowlight_jax.ops.colour import luma
 from lowlight_jax.types import PerImage
 
-# Codes are quotients by 255 in float32: 60/255 must not be dark for its rounding, nor
-# 254/255 be whole.
+# A code is a quotient by 255 in float32, which may be rounded either way: the margin
+# keeps 60 from being dark and lets 254 be clipped on every device.
 _DARK_BELOW = 59.999 / 255
 _CLIPPED_FROM = 253.999 / 255
 
