@@ -12,7 +12,8 @@ under-exposed by 0 to 5 stops in uneven, mixed light, with noise and JPEG. Some 
 stay as they are, so that the network learns to leave a normal exposure alone. The
 weights that ship saw BSDS500's training part and photographs of GCompris
 (`docs/gcompris_photographs.py`), and brackets that were simulated of these and of HDR
-panoramas (`docs/simulated_brackets.py`). On a GPU or a TPU core, in addition:
+panoramas: `docs/simulated_brackets.py` makes BRACKETS and PHOTOS. Denoising goes on
+from that of the weights `dual_global`. On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
     --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000
@@ -30,8 +31,10 @@ def get_config():
     c.phases.scene.steps = 6000
     c.phases.scene.learning_rate = 3e-3
     c.phases.enhance.steps = 0
-    c.phases.joint.steps = 8000
+    c.phases.joint.steps = 4000
     c.phases.joint.learning_rate = 2e-3
+    c.initial_weights = "dual_global"  # which took 12,000 steps
+    c.initial_parts = ("denoising",)
     c.data.source = "pairs*4+brackets+photographs*2+embedded"
     c.augment.geometry.quarter_turns = False  # the sky is above
     c.data.darken_pairs = True

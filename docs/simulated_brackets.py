@@ -33,6 +33,7 @@ VIEWS = 12  # of each panorama
 VIEW_PX = 0.2  # long side, of the panorama's width: 70 degrees are as sharp as that
 PHOTO_PX = 480
 FRAMES, FRAMES_PART = (3, 5, 7, 9), (0.3, 0.35, 0.25, 0.1)
+DEEP_U8, DEEP_PART = 50, 0.2  # luma below, of the pixels: deep shadows
 # The same place again, in half the resolution or other lamps; and a rendering.
 LEFT_OUT = ("sunrise.exr.js", "studio.exr.js", "sky.exr.js")
 
@@ -172,10 +173,11 @@ def main() -> None:
             light = light[:, ::-1] if rng.integers(2) else light
             place = args.output / path.name.partition(".")[0]
             save(place / f"{view:02}", Camera(light, rng).bracket(), rng)
-    photographs = {}
+    photographs, normal = {}, args.output.parent / "normal"
     if args.photographs:
         parts = load_photographs(args.photographs, validation_every=8)
         photographs = parts["train"]
+        normal.mkdir(parents=True, exist_ok=True)
     for name in track(photographs, "Photographs"):
         photo = photographs[name]
         scale = PHOTO_PX / max(photo.shape[:2])
@@ -184,8 +186,14 @@ def main() -> None:
                 photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
             )
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        folder = args.output / f"photo {name.replace('/', ' ')}"
-        save(folder, Camera(light_of(photo, rng), rng).bracket(), rng)
+        frames = Camera(light_of(photo, rng), rng).bracket()
+        title = f"photo {name.replace('/', ' ')}"
+        luma = photo @ np.float32([0.299, 0.587, 0.114])
+        if (luma < DEEP_U8).mean() > DEEP_PART:
+            frames.append(np.uint8(photo))
+        else:
+            Image.fromarray(photographs[name]).save(normal / f"{title}.png")
+        save(args.output / title, frames, rng)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ def base_config() -> ConfigDict:
 
     c.model = model_config("dual")  # name and fields of one of models.MODELS
     c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
+    # Modules that another network has too, by path, like ("denoising",); (): all.
+    c.initial_parts = ()
 
     c.data = ConfigDict()
     # "pairs", "brackets", "photographs", "embedded", "tfds:NAME", joined by "+"; "": by

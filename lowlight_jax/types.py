@@ -44,7 +44,8 @@ class Enhanced:
 
     Attributes:
       pred: low / illumination, in [0, max_gain]; not clipped.
-      illumination: of the fine stage (of the coarse one, if that is all), in (0, 1].
+      illumination: of the fine stage (of the coarse one, if that is all), in (0, 1],
+        of a network that may darken above 1.
       coarse_pred: low / coarse_illumination.
       coarse_illumination: of the coarse stage.
     """

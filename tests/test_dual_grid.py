@@ -208,8 +208,8 @@ def test_what_cannot_be_turned_so_far(enhancer, turned, found):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_black_bars_stay_and_do_not_count(enhancer, dtype):
-    scale = {np.uint8: 1, np.uint16: 257, np.float32: np.float32(1 / 255)}[dtype]
-    scene = (photograph(60, 80) * scale).astype(dtype)
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
+    scene = photograph(60, 80).astype(dtype) * dtype(scale)
     barred = np.pad(scene, [(20, 20), (0, 10), (0, 0)])
     assert inside_bars(barred) == (slice(20, 80), slice(0, 80))
     result = enhancer(barred)

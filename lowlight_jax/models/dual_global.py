@@ -104,25 +104,27 @@ class LocalCorrection(nn.Module):
 class GlobalEnhancement(nn.Module):
     """Illumination by a coarse stage, corrected by `LocalCorrection`; division by it.
 
-    Log gains g become log(max_gain) * sigmoid(4 * g / log(max_gain) - 2), which is g
-    around the middle, so that illumination stays in [1 / max_gain, 1].
+    Log gains are bounded smoothly, so that illumination stays in [1 / max_gain,
+    1 / min_gain]; in the middle between the bounds they stay as they are.
 
     Attributes:
       coarse: `(low, *scene) -> log gain`, all `[b, h, w, 3]`, from what is known of the
         whole picture.
-      max_gain: the largest gain.
+      max_gain, min_gain: the largest and the smallest gain.
     """
 
     coarse: nn.Module
     max_gain: float = 32.0
+    min_gain: float = 1.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, low: Images, *scene: Thumbnails | Places) -> Enhanced:
-        log_most = math.log(self.max_gain)
+        lowest, highest = math.log(self.min_gain), math.log(self.max_gain)
+        middle, width = (lowest + highest) / 2, highest - lowest
 
         def bounded(log_gain: Images) -> Images:
-            return log_most * nn.sigmoid(4.0 / log_most * log_gain - 2.0)
+            return lowest + width * nn.sigmoid(4.0 / width * (log_gain - middle))
 
         log_gain = self.coarse(low, *scene)
         coarse_log_gain = bounded(log_gain)
@@ -216,7 +218,7 @@ class DualGlobalNetwork(Network):
 
     def setup(self) -> None:
         self.enhancement = GlobalEnhancement(
-            ToneCurve(self.dtype), self.max_gain, self.dtype
+            ToneCurve(self.dtype), self.max_gain, dtype=self.dtype
         )
         self.denoising = GlobalDenoising(self.dtype)
 

@@ -15,7 +15,9 @@ Height and width must be multiples of `dual_global.STRIDE`.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from lowlight_jax.models.dual_global import (
     DualGlobalNetwork,
@@ -25,6 +27,8 @@ from lowlight_jax.models.dual_global import (
 from lowlight_jax.models.layers import Conv
 from lowlight_jax.types import Images, Places, Thumbnails
 
+Ends = Float[Array | np.ndarray, "_ 2"]  # of a window along an axis of its picture
+
 _DARK = 1 / 255  # added before logarithms: the step of 8 bits
 _TILE_PX = 4  # of the thumbnail: 32 by 32 tiles
 _QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
@@ -32,6 +36,7 @@ _TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted maxim
 _KNOTS = 8  # of a curve
 _LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the thumbnail)
 _SPACING = (_HIGHEST - _LOWEST) / (_KNOTS - 1)
+_MIN_GAIN = 0.5  # a bright sky may become darker, as in a fusion of exposures
 _SMALL = nn.initializers.normal(1e-3)  # an untrained layer then gives almost 0
 
 
@@ -96,8 +101,8 @@ def _slice(heights: jax.Array, low: Images, mean: jax.Array, place: Places) -> I
     """
     b, h, w, _ = low.shape
     n = heights.shape[1]
-    at_rows = _between_places(place[:, 0], place[:, 2], h, n)
-    at_columns = _between_places(place[:, 1], place[:, 3], w, n)
+    at_rows = _between_places(place[:, ::2], h, n)
+    at_columns = _between_places(place[:, 1::2], w, n)
     heights = jnp.einsum("bpqk,bwq->bpwk", heights, at_columns)
     heights = jnp.einsum("bpwk,bhp->bhwk", heights, at_rows)
     heights = heights.reshape(b, h, w, _KNOTS, 3)
@@ -109,12 +114,10 @@ def _slice(heights: jax.Array, low: Images, mean: jax.Array, place: Places) -> I
     )
 
 
-def _between_places(
-    start: jax.Array, end: jax.Array, size: int, count: int
-) -> jax.Array:
+def _between_places(ends: Ends, size: int, count: int) -> jax.Array:
     """`[b, size, count]`: how much each of `count` places says at a pixel, linearly."""
-    centres = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
-    at = start[:, None] + (end - start)[:, None] * centres[None]
+    start, end = jnp.split(jnp.asarray(ends), 2, axis=1)
+    at = start + (end - start) * (jnp.arange(size)[None] + 0.5) / size
     at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)
     away = jnp.abs(at[..., None] - jnp.arange(count)[None, None])
     return jnp.maximum(0.0, 1.0 - away)
@@ -132,6 +135,6 @@ class DualGridNetwork(DualGlobalNetwork):
 
     def setup(self) -> None:
         self.enhancement = GlobalEnhancement(
-            CurveGrid(self.dtype), self.max_gain, self.dtype
+            CurveGrid(self.dtype), self.max_gain, _MIN_GAIN, self.dtype
         )
         self.denoising = GlobalDenoising(self.dtype)

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from lowlight_jax import weights
@@ -365,6 +366,8 @@ def _initial_params(config: ConfigDict, network: Network, key: jax.Array):
     if not config.initial_weights:
         return init_params(network, key)
     given, params = weights.load_any(config.initial_weights)
+    if config.initial_parts:
+        return _with_parts(config, init_params(network, key), params)
     theirs, ours = (
         {"name": name_of(n)} | {k: getattr(n, k) for k in _fields(n)}
         for n in (given, network)
@@ -372,9 +375,27 @@ def _initial_params(config: ConfigDict, network: Network, key: jax.Array):
     if theirs != ours:
         raise ConfigError(
             f"initial_weights {config.initial_weights!r} are those of the model "
-            f"{theirs}, the config's is {ours}; set --config.model to the former"
+            f"{theirs}, the config's is {ours}; set --config.model to the former, or "
+            "initial_parts to what both have"
         )
     return params
+
+
+def _with_parts(config: ConfigDict, params: Params, given: Params) -> Params:
+    """`params` with `config.initial_parts` from `given`."""
+    ours, theirs = (flatten_dict(tree, sep="/") for tree in (params, given))
+    for part in config.initial_parts:
+        fits = [
+            {n: leaf.shape for n, leaf in flat.items() if n.startswith(f"{part}/")}
+            for flat in (ours, theirs)
+        ]
+        if not fits[0] or fits[0] != fits[1]:
+            raise ConfigError(
+                f"initial_parts: {part!r} of {config.initial_weights!r} has not the "
+                "parameters that the model has there; expected a module of both"
+            )
+        ours |= {name: theirs[name] for name in fits[0]}
+    return unflatten_dict(ours, sep="/")
 
 
 def _fields(network: Network) -> set[str]:
