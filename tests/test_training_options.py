@@ -20,19 +20,20 @@ from lowlight_jax.config import (
     only_phase,
     validate,
 )
-from lowlight_jax.data.pairs import PairsError
+from lowlight_jax.data.pairs import Pair, PairsError
 from lowlight_jax.data.pipeline import Geometry, RandomCrop, make_batches
 from lowlight_jax.data.sources import Options
-from lowlight_jax.models import make_model
+from lowlight_jax.models import init_params, make_model
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.ops.degrade import ColourVariation, Exposure, vary_colour
 from lowlight_jax.runtime import parallel
 from lowlight_jax.tasks.brightening import BRIGHTENING, _pairs, _thumbnails
 from lowlight_jax.tasks.task import Settings
-from lowlight_jax.training.data import load_data
+from lowlight_jax.training.data import _examples, load_data
 from lowlight_jax.training.early_stopping import Best
 from lowlight_jax.training.loop import (
     BEST_FILE,
+    _initial_params,
     load_training_data,
     train,
     train_and_evaluate,
@@ -239,7 +240,7 @@ def test_pairs_and_photographs_are_mixed(tmp_path):
     assert len(examples) == 5 and not held_out
     batch = next(make_batches(examples, seed=0, crop_px=16, batch_size=20))
     low, high = _pairs(batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0)))
-    (thumbnail,) = _thumbnails(
+    thumbnail, _ = _thumbnails(
         batch, jax.random.key(0), Settings(exposure=Exposure(2.0, 2.0))
     )
     assert batch["is_pair"].sum() == 8
@@ -257,6 +258,41 @@ def test_pairs_and_photographs_are_mixed(tmp_path):
     assert [int(views["low"].mean()) for views in more][5:] == [100, 120]
     assert [bool(views["is_pair"]) for views in more] == [True] * 2 + [False] * 5
     assert len(load(source="pairs+photographs+embedded")[0]) == 5 + 2 + 4
+    assert len(load(source="pairs*3+photographs*2")[0]) == 3 * 2 + 2 * 3 + 2
+    for times in ("0", "2.5", "x"):
+        with pytest.raises(ValueError, match=r"expected a whole number after \*"):
+            load(source=f"pairs*{times}")
+
+
+@pytest.mark.parametrize("low, darkened", [(15, 100), (40, 40), (80, 80)])
+def test_what_shows_the_scene_is_darkened_further(low, darkened):
+    """The normal side of LOL's pairs, but the frames of a bracket themselves."""
+    pair = Pair("a", "a", *(np.full((8, 8, 3), v, np.uint8) for v in (low, 100)))
+    ((_, _), (photo, _), (more, _)) = _examples([([pair], 1)], [({}, 1)], True)
+    (views,) = more
+    assert views["low"].mean() == darkened and views["high"].mean() == 100
+    assert not views["is_pair"] and not len(photo)
+
+
+def test_modules_of_another_network_are_taken_over(tmp_path, capsys):
+    """Of one that differs in the other modules."""
+    params = init_params(make_model("dual_global"), jax.random.key(7))
+    weights.save_weights(
+        tmp_path / "w.safetensors", params, model={"name": "dual_global"}, about={}
+    )
+    config = small_config(initial_weights=str(tmp_path / "w.safetensors"))
+    config.initial_parts = ("denoising",)
+    network = make_model("dual_grid")
+    ours = _initial_params(config, network, jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, ours["denoising"], params["denoising"])
+    fresh = init_params(network, jax.random.key(0))
+    jax.tree.map(
+        np.testing.assert_array_equal, ours["enhancement"], fresh["enhancement"]
+    )
+    for part in ("enhancement/coarse", "nothing", "denois"):
+        config.initial_parts = (part,)
+        with pytest.raises(ConfigError, match=f"'{part}' of .* a module of both"):
+            _initial_params(config, network, jax.random.key(0))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from lowlight_jax.types import (
     Enhanced,
     Images,
     Places,
+    Scalar,
     Thumbnails,
 )
 
@@ -57,7 +58,7 @@ class ToneCurve(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, thumbnail: Thumbnails) -> Images:
+    def __call__(self, low: Images, thumbnail: Thumbnails) -> tuple[Images, Scalar]:
         b, h, w, _ = thumbnail.shape
         tiles = thumbnail.reshape(
             b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3
@@ -78,7 +79,7 @@ class ToneCurve(nn.Module):
             jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) * heights[..., i, :]
             for i in range(_KNOTS)
         )
-        return curve - mean - 1.0
+        return curve - mean - 1.0, jnp.float32(0.0)
 
 
 class LocalCorrection(nn.Module):
@@ -108,8 +109,8 @@ class GlobalEnhancement(nn.Module):
     1 / min_gain]; in the middle between the bounds they stay as they are.
 
     Attributes:
-      coarse: `(low, *scene) -> log gain`, all `[b, h, w, 3]`, from what is known of the
-        whole picture.
+      coarse: `(low, *scene) -> (log gain, log toe)` from what is known of the whole
+        picture; the toe, up to 0, is what blacks lose of the bounded gain.
       max_gain, min_gain: the largest and the smallest gain.
     """
 
@@ -126,11 +127,12 @@ class GlobalEnhancement(nn.Module):
         def bounded(log_gain: Images) -> Images:
             return lowest + width * nn.sigmoid(4.0 / width * (log_gain - middle))
 
-        log_gain = self.coarse(low, *scene)
-        coarse_log_gain = bounded(log_gain)
+        log_gain, log_toe = self.coarse(low, *scene)
+        coarse_log_gain = bounded(log_gain) + log_toe
         coarse_pred = low * jnp.exp(coarse_log_gain)
         fine = LocalCorrection(self.dtype, name="fine")
-        illumination = jnp.exp(-bounded(log_gain + fine(coarse_pred, coarse_log_gain)))
+        correction = fine(coarse_pred, coarse_log_gain)
+        illumination = jnp.exp(-bounded(log_gain + correction) - log_toe)
         return Enhanced(
             low / illumination, illumination, coarse_pred, jnp.exp(-coarse_log_gain)
         )

@@ -36,6 +36,8 @@ _TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted maxim
 _KNOTS = 8  # of a curve
 _LOWEST, _HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the thumbnail)
 _SPACING = (_HIGHEST - _LOWEST) / (_KNOTS - 1)
+_BLACK = 6 / 255  # of a picture with white in it: half the gain is taken away
+_WHITEST = 8  # of 1024 tiles
 _MIN_GAIN = 0.5  # a bright sky may become darker, as in a fusion of exposures
 _SMALL = nn.initializers.normal(1e-3)  # an untrained layer then gives almost 0
 
@@ -53,7 +55,9 @@ class CurveGrid(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, thumbnail: Thumbnails, place: Places) -> Images:
+    def __call__(
+        self, low: Images, thumbnail: Thumbnails, place: Places
+    ) -> tuple[Images, Images]:
         b, side = thumbnail.shape[:2]
         n = side // _TILE_PX
         tiles = thumbnail.reshape(b, n, _TILE_PX, n, _TILE_PX, 3)
@@ -87,7 +91,9 @@ class CurveGrid(nn.Module):
             for name, y in (("scene", scene), ("places", x))
         ]
         heights = sum(heights).astype(jnp.float32)
-        return _slice(heights, low, mean, place) - mean - 1.0
+        log_gain = _slice(heights, low, mean, place) - mean - 1.0
+        white = jnp.sort(tiles.max((2, 4, 5)).reshape(b, -1), axis=1)[:, -_WHITEST:]
+        return log_gain, _log_toe(low, white.mean(1).reshape(b, 1, 1, 1))
 
 
 def _slice(heights: jax.Array, low: Images, mean: jax.Array, place: Places) -> Images:
@@ -112,6 +118,17 @@ def _slice(heights: jax.Array, low: Images, mean: jax.Array, place: Places) -> I
         jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) * heights[..., i, :]
         for i in range(_KNOTS)
     )
+
+
+def _log_toe(low: Images, white: jax.Array) -> jax.Array:
+    """What is added to the log gain of blacks, all channels alike: 0 where it is light.
+
+    A picture with something white in it, lamps or a bright sky, has a black that is
+    meant; with no white it is dark because too little light fell on it, and there is
+    something in its darkest parts.
+    """
+    power = low.mean(-1, keepdims=True) ** 2 + 1e-8
+    return jnp.log(power / (power + (_BLACK * white**3) ** 2))
 
 
 def _between_places(ends: Ends, size: int, count: int) -> jax.Array:
