@@ -5,6 +5,8 @@
     pip install OpenEXR
     python docs/simulated_brackets.py BRACKETS \\
         --panoramas panoramas --photographs PHOTOS
+    python docs/simulated_brackets.py BRACKETS_HELD_OUT \\
+        --panoramas panoramas --held-out
 
 Of HDR panoramas (Poly Haven's, CC0, in both packages), which hold all the light of a
 place: a camera looks about in them, meters, and takes 3 to 9 frames. Of finished
@@ -36,6 +38,16 @@ FRAMES, FRAMES_PART = (3, 5, 7, 9), (0.3, 0.35, 0.25, 0.1)
 DEEP_U8, DEEP_PART = 50, 0.2  # luma below, of the pixels: deep shadows
 # The same place again, in half the resolution or other lamps; and a rendering.
 LEFT_OUT = ("sunrise.exr.js", "studio.exr.js", "sky.exr.js")
+# Places that the weights are scored on: `--held-out` makes brackets of these alone.
+HELD_OUT = (
+    "city.exr",
+    "courtyard.exr",
+    "interior.exr",
+    "dawn.exr.js",
+    "forest.exr.js",
+    "lobby.exr.js",
+    "venice.exr.js",
+)
 
 
 def read_panorama(path: Path) -> np.ndarray:
@@ -159,11 +171,14 @@ def main() -> None:
     parser.add_argument("--panoramas", type=Path, help="folder of .hdr and .exr files")
     parser.add_argument("--photographs", type=Path, help="folder of normal ones")
     parser.add_argument("--views", type=int, default=VIEWS, help="of each panorama")
+    parser.add_argument("--held-out", action="store_true", help="of HELD_OUT alone")
     args = parser.parse_args()
     files = [
         path
         for path in (sorted(args.panoramas.rglob("*")) if args.panoramas else ())
-        if path.name.endswith((".hdr", ".exr", ".exr.js")) and path.name not in LEFT_OUT
+        if path.name.endswith((".hdr", ".exr", ".exr.js"))
+        and path.name not in LEFT_OUT
+        and (path.name in HELD_OUT) == args.held_out
     ]
     for path in track(files, "Panoramas"):
         panorama = read_panorama(path)
@@ -171,7 +186,7 @@ def main() -> None:
         for view in range(args.views):
             light = look(panorama, rng)
             light = light[:, ::-1] if rng.integers(2) else light
-            place = args.output / path.name.partition(".")[0]
+            place = args.output / path.name.replace(".", "_")
             save(place / f"{view:02}", Camera(light, rng).bracket(), rng)
     photographs, normal = {}, args.output.parent / "normal"
     if args.photographs:
