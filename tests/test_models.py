@@ -12,6 +12,7 @@ from lowlight_jax.models.layer_table import layer_rows
 PARAMETERS = {
     "dual": 93_705,
     "dual_global": 99_073,
+    "dual_grid": 123_799,
     "cnn": 48_003,
     "inpaint": 921_395,
     "mirnet": 31_844_449,

@@ -305,7 +305,7 @@ def test_modules_of_another_network_are_taken_over(tmp_path, capsys):
         ({"damage.max_size_px": 1}, "sizes in pixels"),
         (
             {"model.name": "unet"},
-            "no model 'unet'; expected one of dual, dual_global, cnn",
+            "no model 'unet'; expected one of dual, dual_global, dual_grid, cnn",
         ),
     ],
 )
