@@ -123,7 +123,7 @@ def test_a_scene_that_moves_is_left_out_and_named_each_time(folder, load, capsys
     )
     for _ in range(2):  # fused, then read
         pairs = load()
-        assert {*pairs.groups} == {"attic", "barn", "town/church", "pond"}
+        assert {*pairs.groups} == {"attic", "barn", "town", "pond"}
         lines = capsys.readouterr().out.splitlines()
         assert f"{folder}: 1 of 5 scenes move and are left out: street" in lines
     parked = [with_object(frame, 60) for _, frame in frames]
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_an_error_or_skipped(folder, load, capsys, spoil, messa
             load()
         assert message in str(error.value)
         assert "--config.data.bad_pairs=skip" in str(error.value)
-    assert {*load(bad_pairs="skip").groups} == {"attic", "town/church", "pond"}
+    assert {*load(bad_pairs="skip").groups} == {"attic", "town", "pond"}
     assert message in capsys.readouterr().out
 
 
@@ -216,7 +216,7 @@ def test_the_source_is_found_and_its_parts_share_no_scene(folder, tmp_path, caps
         part: {pair.group for pair in source.load(part)}
         for part in ("train", "validation", "all")
     }
-    assert groups["train"] == {"barn", "town/church"}
+    assert groups["train"] == {"barn", "town"}
     assert groups["validation"] == {"attic", "pond"}
     assert groups["all"] == groups["train"] | groups["validation"]
     assert capsys.readouterr().out.count("scenes move and are left out: street") == 1

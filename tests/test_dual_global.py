@@ -267,7 +267,7 @@ def test_scenes_are_framed_anew_both_sides_alike():
             assert (whole[f"{side}_thumbnail"] != part[f"{side}_thumbnail"]).any()
         # Four times brighter, before rounding down.
         ratio = (part["high_thumbnail"] - 4 * part["low_thumbnail"]) * 255
-        assert 0 <= ratio.min() + 1e-3 and ratio.max() < 3 + 1e-3
+        assert 0 <= ratio.min() + 0.1 and ratio.max() < 3 + 0.1  # half precision
 
 
 def test_scenes_repeat_and_are_shared_by_hosts_as_crops_are():

@@ -155,7 +155,7 @@ def test_second_run_replaces_the_results():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_what_photographers_expect_to_keep(dtype, channels):
-    alpha = np.arange(24, dtype=dtype).reshape(4, 6)
+    alpha = np.iinfo(dtype).max - np.arange(24, dtype=dtype).reshape(4, 6)
     icc = bytes(16) + (b"GRAY" if channels == 1 else b"RGB ") + bytes(120)
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"
     save("in.png", dtype=dtype, channels=channels, alpha=alpha, icc=icc, exif=exif)
@@ -316,6 +316,7 @@ def test_parameters_of_a_method():
 def test_method_on_16_bits(channels):
     pixels = PHOTO[..., :channels].astype(np.uint16) * 257
     alpha = np.arange(pixels[..., 0].size, dtype=np.uint16).reshape(pixels.shape[:2])
+    alpha += 10000  # visible
     # 100 more or less do not change the 8 bits
     photo = Photo(pixels + np.where(pixels < 65000, np.uint16(100), 0), alpha=alpha)
     result = run_on(photo, "--model", "gamma")

@@ -281,7 +281,7 @@ def test_unknown_optimizer_is_named(name):
 
 
 def test_phases_are_in_the_papers_order():
-    assert all_phases()[:3] == ["enhance", "denoise", "joint"]
+    assert all_phases()[:4] == ["scene", "enhance", "denoise", "joint"]
 
 
 def test_underexposure_halves_the_light_per_stop():

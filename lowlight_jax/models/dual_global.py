@@ -29,7 +29,6 @@ from lowlight_jax.types import (
     Enhanced,
     Images,
     Places,
-    Scalar,
     Thumbnails,
 )
 
@@ -58,7 +57,7 @@ class ToneCurve(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, low: Images, thumbnail: Thumbnails) -> tuple[Images, Scalar]:
+    def __call__(self, low: Images, thumbnail: Thumbnails) -> tuple[Images, jax.Array]:
         b, h, w, _ = thumbnail.shape
         tiles = thumbnail.reshape(
             b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3

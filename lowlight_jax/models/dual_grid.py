@@ -57,7 +57,7 @@ class CurveGrid(nn.Module):
     @nn.compact
     def __call__(
         self, low: Images, thumbnail: Thumbnails, place: Places
-    ) -> tuple[Images, Images]:
+    ) -> tuple[Images, jax.Array]:
         b, side = thumbnail.shape[:2]
         n = side // _TILE_PX
         tiles = thumbnail.reshape(b, n, _TILE_PX, n, _TILE_PX, 3)
