@@ -228,14 +228,6 @@ def test_shipped_weights_are_better_than_a_power(stops):
     assert psnr(ours, pair.high) > psnr(power, pair.high) + 1
 
 
-def test_shipped_weights_open_the_dark_part_of_a_backlit_photograph():
-    frame = load_embedded(["coffee.png"])["coffee.png"] // 4
-    frame[:200] = np.linspace(150, 240, 200)[:, None, None]  # the sky
-    result = lowlight_jax.enhance(frame)
-    assert result[220:].mean() > 2 * frame[220:].mean()
-    assert (result[:200].max(-1) >= 254).mean() < 0.05
-
-
 def test_unknown_weights_are_named():
     with pytest.raises(WeightsError, match="there are no weights 'dull'"):
         lowlight_jax.enhance(photograph(4, 4), model="dull")
