@@ -258,12 +258,13 @@ def _load_method(args: argparse.Namespace, load: Callable):
         method = load(args.model, args.param)
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
-    if "denoise" in _controls(args) and "denoise" not in method.controls:
+    turned = _controls(args)
+    if "denoise" in turned and "denoise" not in method.controls:
         raise UsageError(
             f"--model {args.model} has no denoising module; leave --denoise and "
             "--no-denoise out"
         )
-    for name in _controls(args):
+    for name in turned:
         if name not in method.controls:
             raise UsageError(
                 f"--{name}: only networks that brighten have it, which --model "
