@@ -105,7 +105,7 @@ class GlobalEnhancement(nn.Module):
     """Illumination by a coarse stage, corrected by `LocalCorrection`; division by it.
 
     Log gains are bounded smoothly, so that illumination stays in [1 / max_gain,
-    1 / min_gain], but for a toe; in the middle between the bounds they stay as they are.
+    1 / min_gain], but for a toe; in the middle of the bounds they stay as they are.
 
     Attributes:
       coarse: `(low, *scene) -> (log gain, log toe)` from what is known of the whole
