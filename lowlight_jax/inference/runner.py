@@ -356,15 +356,9 @@ def _compiled(network: "Network") -> Callable:
         image = jnp.broadcast_to(given, (*given.shape[:-1], 3))
         if mask is not None:
             mask = mask[None].astype(jnp.float32)
-        pred = network.task.predict(
-            network,
-            params,
-            image,
-            controls,
-            mask=mask,
-            thumbnail=thumbnail,
-            place=place,
-        )
+        context = {"mask": mask, "thumbnail": thumbnail, "place": place}
+        used = {name: value for name, value in context.items() if value is not None}
+        pred = network.task.predict(network, params, image, controls, **used)
         if given.shape[-1] == 1:
             pred = pred.mean(-1, keepdims=True)
         # Clip, then mix, then round: nothing wraps, and strength 0 is the image itself.

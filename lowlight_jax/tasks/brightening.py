@@ -226,7 +226,6 @@ def predict(
     image: Images,
     controls: Mapping[str, jax.Array],
     *,
-    mask: None = None,
     thumbnail: Thumbnails | None = None,
     place: Places | None = None,
 ) -> Images:
@@ -234,7 +233,6 @@ def predict(
 
     Noise is taken away last, since more light makes more of it.
     """
-    del mask
     inputs = [given for given in (image, thumbnail, place) if given is not None]
     variables = {"params": params}
     if "denoise" not in network.controls:

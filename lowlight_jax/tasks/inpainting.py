@@ -45,11 +45,9 @@ def predict(
     controls: Mapping[str, jax.Array],
     *,
     mask: Mask,
-    thumbnail: None = None,
-    place: None = None,
 ) -> Images:
     """The image with its holes filled."""
-    del controls, thumbnail, place
+    del controls
     return network.apply({"params": params}, image, mask).pred
 
 

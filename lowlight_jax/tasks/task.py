@@ -69,11 +69,12 @@ class Task:
       objectives: what each phase of training minimises, in the order of the phases:
         `(params, batch, key, *, model, settings) -> (loss, terms)`.
       losses: sections of `config.loss` that each of the objectives uses.
-      predict: one pure call on images, `(network, params, image, controls, *, mask,
-        thumbnail, place) -> image`, `[b, h, w, 3]` in [0, 1], not clipped. `controls`
-        holds those of `Network.controls` that are not off; `mask` is `[b, h, w, 1]`, 1
-        where the image is to be replaced; `thumbnail` is `[b, 128, 128, 3]`, `place`
-        `[b, 4]`. What the task or the network does not use is None.
+      predict: one pure call on images, `(network, params, image, controls, **context)
+        -> image`, `[b, h, w, 3]` in [0, 1], not clipped. `controls` holds those of
+        `Network.controls` that are not off. The context is what the task and the
+        network declare that they use, and nothing else: `mask`, `[b, h, w, 1]`, 1 where
+        the image is to be replaced, for a task with `find_mask`; `thumbnail`,
+        `[b, 128, 128, 3]`, and `place`, `[b, 4]`, for a network that sees them.
       make_pairs: `(photographs by name, settings) -> pairs`, the same at each call.
       baselines: `() -> methods by name` that cost nothing and do the same work.
       metrics: that results are compared by; `best_metric`, one of them, chooses among
