@@ -89,9 +89,9 @@ def test_every_key_is_either_decisive_or_named_as_free():
         target[name] = f"not {value}"
         changed = resume.differences(before, now)
         assert list(changed) == [key]
-        is_decisive = bool(resume.decisive(changed, before, now))
         if section.startswith("phases"):
             continue  # by their steps; see the other tests
+        is_decisive = bool(resume.decisive(changed, before, now))
         assert is_decisive == (key not in resume._FREE), key
 
 
@@ -146,16 +146,15 @@ def test_other_images_in_the_folder_are_noticed(tmp_path):
     config = small_config(tmp_path / "photographs")
     train(config, tmp_path / "run")
     write_photographs(tmp_path / "photographs", ["aa"])
-    with pytest.raises(
-        ConfigError, match="(?s)train on: 6 then, 6 now|train on: 6 then, 7 now.*held"
-    ):
+    with pytest.raises(ConfigError, match="held out.d 2 stops under: none then, '32x"):
         train(config, tmp_path / "run")
     (tmp_path / "photographs" / "aa.png").unlink()
     train(config, tmp_path / "run")
 
 
 def test_the_command_says_how_to_go_on(workdir, call_command, capsys):
-    words = ["--config=configs/smoke.py", f"--workdir={workdir}"]
+    words = ["--config=configs/smoke.py", "--config.parallel=jit"]
+    words += [f"--workdir={workdir}"]
     assert call_command(main, *words) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {workdir} was begun with other settings:\n")
@@ -183,4 +182,3 @@ def test_crops_larger_than_every_image_are_refused(tmp_path, photographs):
     config = small_config(photographs, **{"data.crop_px": 44})
     with pytest.raises(ConfigError, match="crop_px is 44, more than any image"):
         train(config, tmp_path)
-    train(small_config(photographs, **{"data.crop_px": 40}), tmp_path)

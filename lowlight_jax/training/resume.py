@@ -24,6 +24,8 @@ _FREE = (
     "parallel",
 )
 
+_SHOWN = 30  # lines of an error
+
 
 def describe(settings: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON keeps them, to be compared with later ones."""
@@ -32,12 +34,10 @@ def describe(settings: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(settings))
 
 
-def describe_data(
-    examples: Sequence[Any], pairs: Sequence[Pair]
-) -> dict[str, int | list[str]]:
+def describe_data(examples: Sequence[Any], pairs: Sequence[Pair]) -> dict[str, Any]:
     """What tells other images in folders of the same name, without reading them all."""
-    held_out = [f"{pair.name} {'x'.join(map(str, pair.high.shape))}" for pair in pairs]
-    return {"images to train on": len(examples), "held out": held_out}
+    sizes = {pair.name: "x".join(map(str, pair.high.shape)) for pair in pairs}
+    return {"images to train on": len(examples), "held out": sizes}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
@@ -70,7 +70,9 @@ def check_same(where: Path, lines: Sequence[str], remedy: str) -> None:
       remedy: what to do, other than to go back to the settings before.
     """
     if lines:
-        listing = "".join(f"\n  {line}" for line in lines)
+        shown = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+        shown = lines if len(lines) <= _SHOWN else shown
+        listing = "".join(f"\n  {line}" for line in shown)
         raise ConfigError(
             f"{where} was begun with other settings:{listing}\ngo back to those, or "
             f"{remedy}"
@@ -78,7 +80,7 @@ def check_same(where: Path, lines: Sequence[str], remedy: str) -> None:
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    text = "none" if value is None else repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
