@@ -22,6 +22,7 @@ from lowlight_jax.images.ifd import (
     integers_value,
 )
 from lowlight_jax.images.png import SIGNATURE, metadata_chunks
+from lowlight_jax.images.tiff import with_alpha
 
 if TYPE_CHECKING:
     from lowlight_jax.images.files import Photo
@@ -57,18 +58,8 @@ def read_deep_colour(content: bytes, image: Image.Image) -> np.ndarray:
         return bgra[:, :, [0, 3]]
     rgba = bgra[:, :, [2, 1, 0, 3][: bgra.shape[2]]]
     if image.format == "TIFF" and rgba.shape[2] == 4:
-        meaning = image.tag_v2.get(338, (0,))[0]  # ExtraSamples
-        if meaning == 0:  # unspecified: not an alpha
-            return rgba[:, :, :3]
-        if meaning == 1:
-            return _unpremultiply(rgba)
+        return with_alpha(rgba, image.tag_v2.get(338, (0,))[0])  # ExtraSamples
     return rgba
-
-
-def _unpremultiply(rgba: np.ndarray) -> np.ndarray:
-    alpha = rgba[:, :, 3:].astype(np.float64)
-    colour = np.rint(rgba[:, :, :3] * (65535 / np.maximum(alpha, 1)))
-    return np.dstack([np.minimum(colour, 65535).astype(np.uint16), rgba[:, :, 3]])
 
 
 def write_deep_png(file: BinaryIO, samples: np.ndarray, photo: "Photo") -> None:

@@ -160,7 +160,7 @@ def read_header(source: Source) -> tuple[tuple[int, int], tuple[str, ...]]:
       ImageFileError: as `image_size`.
     """
     with _open(ImageSource.of(source), pixels=False) as opened:
-        w, h = opened.image.size
+        w, h = opened.tiff.size if opened.tiff else opened.image.size
         turned, notes = opened.turned >= 5, tuple(opened.meta.notes)
     return ((w, h) if turned else (h, w)), notes
 
@@ -191,11 +191,6 @@ def read_photo(source: Source) -> Photo:
         is_lossy = image.format in ("JPEG", "WEBP")
         is_cmyk = image.mode == "CMYK"
         if opened.content is not None and is_deep_colour(opened.content, image):
-            if opened.tiff is not None and opened.tiff.planes:
-                raise ImageFileError(
-                    f"{source} stores 16-bit colour in separate planes; expected "
-                    "interleaved channels, so save it as PNG or as an ordinary TIFF"
-                )
             samples = read_deep_colour(opened.content, image)
         else:
             image.load()
@@ -258,11 +253,17 @@ def _plain_samples(source: ImageSource, opened: "_Opened") -> np.ndarray:
         if bits < 16:
             full = 2**bits - 1
             samples = ((samples * 65535.0 + full // 2) // full).astype(np.uint16)
-        if opened.tiff is not None and opened.tiff.invert:
-            samples = 65535 - samples
+        if opened.tiff is not None and opened.tiff.folded:
+            samples = opened.tiff.unfold(samples)
         if key is not None:
             opaque = np.where(samples == key, 0, 65535).astype(np.uint16)
             samples = np.dstack([samples, opaque])
+    if opened.tiff is not None and opened.tiff.invert:
+        gray = samples if samples.ndim == 2 else samples[..., :1]
+        inverted = np.iinfo(samples.dtype).max - gray
+        samples = np.dstack(
+            [inverted, samples[..., 1:]] if samples.ndim > 2 else [inverted]
+        )
     return samples
 
 

@@ -83,11 +83,12 @@ def split_png(file: BinaryIO, pixels: bool = True) -> tuple[bytes, Metadata]:
         elif kind == b"iTXt" and content.startswith(_XMP + b"\0"):
             meta.xmp = _xmp(content, meta)
         elif kind in _KEPT:
-            if _is_small(kind, content) and text_bytes + len(content) <= MAX_BYTES:
-                text.append((kind, content))
-                text_bytes += len(content)
-            else:
+            size = _text_bytes(kind, content, MAX_BYTES - text_bytes)
+            if size is None:
                 meta.drop("text", f"{TOO_LARGE} or damaged")
+            else:
+                text.append((kind, content))
+                text_bytes += size
     meta.text = tuple(text)
     meta.pictures = max(pictures + (not default_is_first), 1) if pictures else 1
     plain = b"".join(kept)
@@ -106,14 +107,14 @@ def _check_size(data: bytes, packed: int) -> None:
         raise OSError(f"{packed} bytes cannot hold {w}x{h} px")
 
 
-def _inflate(packed: bytes) -> bytes | None:
-    """None if it is damaged or above `MAX_BYTES`."""
+def _inflate(packed: bytes, limit: int = MAX_BYTES) -> bytes | None:
+    """None if it is damaged or above a number of bytes."""
     stream = zlib.decompressobj()
     try:
-        plain = stream.decompress(packed, MAX_BYTES + 1)
+        plain = stream.decompress(packed, limit + 1)
     except zlib.error:
         return None
-    return plain if stream.eof and len(plain) <= MAX_BYTES else None
+    return plain if stream.eof and len(plain) <= limit else None
 
 
 def _unpacked(content: bytes, meta: Metadata) -> bytes | None:
@@ -137,14 +138,15 @@ def _xmp(content: bytes, meta: Metadata) -> bytes | None:
     return packet
 
 
-def _is_small(kind: bytes, content: bytes) -> bool:
-    """Whether a text is at most `MAX_BYTES`, unpacked; so that no bomb is passed on."""
+def _text_bytes(kind: bytes, content: bytes, limit: int) -> int | None:
+    """How long a text is, unpacked; None above a limit: no bomb is passed on."""
     _, _, rest = content.partition(b"\0")
     if kind == b"zTXt":
-        return _inflate(rest[1:]) is not None
-    if kind == b"iTXt" and rest[:1] == b"\1":
-        return _inflate(rest[2:].split(b"\0", 2)[-1]) is not None
-    return len(content) <= MAX_BYTES
+        rest = _inflate(rest[1:], limit)
+    elif kind == b"iTXt" and rest[:1] == b"\1":
+        rest = _inflate(rest[2:].split(b"\0", 2)[-1], limit)
+    size = None if rest is None else len(content) + len(rest)
+    return size if size is not None and size <= limit else None
 
 
 def metadata_chunks(
