@@ -32,6 +32,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.deep import (
     is_deep_colour,
     read_deep_colour,
@@ -56,10 +57,12 @@ from lowlight_jax.images.metadata import (
     upright_xmp,
 )
 from lowlight_jax.images.png import SIGNATURE, metadata_chunks, split_png
+from lowlight_jax.images.search import LeftOut, search
 from lowlight_jax.images.source import ImageSource
 from lowlight_jax.images.tiff import HEADERS, Tiff, split_tiff
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+READ_SUFFIXES = (*IMAGE_SUFFIXES, ".jfif", ".jpe")  # others of JPEG
 MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
 Source = str | Path | bytes | BinaryIO
@@ -130,18 +133,23 @@ def find_images(path: str | Path) -> list[Path]:
     Raises:
       ImageFileError: there is no such file or folder.
     """
+    return search_images(path)[0]
+
+
+def search_images(
+    path: str | Path, *, results: Path | None = None
+) -> tuple[list[Path], LeftOut]:
+    """As `find_images`, and what is left out; all below `results` is.
+
+    Raises:
+      ImageFileError: there is no such file or folder.
+    """
     path = Path(path)
     if not path.exists():
         raise ImageFileError(f"{path} does not exist; expected an image or a folder")
-    if path.is_file():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
+    if not path.is_dir():
+        return [path], LeftOut()
+    return search(path, READ_SUFFIXES, results=results)
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -172,6 +180,25 @@ def read_rgb8(source: Source) -> np.ndarray:
       ImageFileError: as `read_photo`.
     """
     pixels = _to_uint8(read_photo(source).pixels)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def read_visible_rgb8(source: Source) -> np.ndarray:
+    """As `read_rgb8`, but what is transparent has the nearest colour that can be seen.
+
+    Raises:
+      ImageFileError: as `read_photo`, or nothing can be seen.
+    """
+    photo = read_photo(source)
+    pixels = _to_uint8(photo.pixels)
+    hidden = hidden_part(photo.alpha)
+    if hidden is not None:
+        if hidden.all():
+            raise ImageFileError(
+                f"{ImageSource.of(source)} is transparent everywhere; expected a "
+                "picture that can be seen"
+            )
+        pixels = pixels[nearest_visible(hidden)]
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
