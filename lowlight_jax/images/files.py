@@ -67,6 +67,9 @@ MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
 Source = str | Path | bytes | BinaryIO
 _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+# JPEG takes a bit for each 8x8 px; of GIF and moving WebP, far more than is found. (PNG
+# and TIFF are checked where they are taken apart; flat WebP has no bound.)
+_PX_PER_BYTE = {"JPEG": 512, "GIF": 5000, "WEBP": 10_000}
 _JPEG_EXIF_MAX_BYTES = 65533  # one marker; Pillow refuses more
 _JPEG_XMP_MAX_BYTES = 65504  # and its name
 
@@ -407,6 +410,8 @@ def _split(
             file = io.BytesIO(content)
     file.seek(0)
     image = stack.enter_context(Image.open(file, formats=_READABLE))
+    if pixels:
+        _check_size(image, file)
     if meta is None:
         meta = _pillow_metadata(image)
     if "tiff" not in parts:
@@ -415,6 +420,18 @@ def _split(
     if meta.pictures > 1:
         meta.notes.append(f"only the first of its {meta.pictures} pictures is read")
     return _Opened(image, turned, meta, content, **parts)
+
+
+def _check_size(image: Image.Image, file: BinaryIO) -> None:
+    """Before memory is taken: an OSError for pixels that the file cannot hold."""
+    most = _PX_PER_BYTE.get(image.format)
+    if most is None or (image.format == "WEBP" and not image.is_animated):
+        return
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    if image.width * image.height > most * (size + 64):
+        raise OSError(f"{size} bytes cannot hold {image.width}x{image.height} px")
 
 
 def _pillow_metadata(image: Image.Image) -> Metadata:

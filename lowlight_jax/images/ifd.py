@@ -44,7 +44,7 @@ class Entry:
 
 
 class TiffReader:
-    """The directories of a TIFF stream.
+    """The directories of a TIFF stream of `size` bytes.
 
     Args:
       file: can seek.
@@ -55,7 +55,7 @@ class TiffReader:
 
     def __init__(self, file: BinaryIO, base: int = 0):
         self._file, self._base = file, base
-        self._end = file.seek(0, os.SEEK_END) - base
+        self.size = file.seek(0, os.SEEK_END) - base
         head = self._read(0, 16)
         if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             raise ValueError("no TIFF header")
@@ -80,11 +80,11 @@ class TiffReader:
         The next offset is 0 if there is none.
         """
         count_size = 8 if self.is_big else 2
-        if not 0 < start < self._end:
+        if not 0 < start < self.size:
             return [], 0
         count = self._unpack("Q" if self.is_big else "H", self._read(start, count_size))
         length = 20 if self.is_big else 12
-        there = max(self._end - start - count_size, 0)
+        there = max(self.size - start - count_size, 0)
         count = min(count or 0, there // length, 0xFFFF)
         table = self._read(start + count_size, count * length)
         entries = [
@@ -108,7 +108,7 @@ class TiffReader:
             start = place + len(row) - inline
         else:
             start = self._unpack(self._offset, row[-inline:])
-        is_there = size and start + size <= self._end
+        is_there = size and start + size <= self.size
         return Entry(tag, kind, count, place, start if is_there else None, size)
 
     def raw(self, entry: Entry, limit: int) -> bytes | None:

@@ -20,6 +20,9 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
 _SAMPLES, _X, _Y, _PLANES, _UNIT, _FORMAT = 277, 282, 283, 284, 296, 339
 _EXTRA, _XMP, _ICC, _DNG = 338, 700, 34675, 50706
 _STRIPS, _PREDICTOR, _TILE = 273, 317, 322
+_COMPRESSION = 259
+# What each compression can make of a byte: none, LZW, JPEG, Deflate, PackBits.
+_BYTES_PER_BYTE = {1: 1, 5: 3000, 7: 3 * 512, 8: 1032, 32946: 1032, 32773: 64}
 _RATIONAL = (5, 10)
 _COLOURS = {0: "gray, white 0", 1: "gray", 2: "RGB", 3: "palette", 4: "mask"}
 _COLOURS |= {5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
@@ -81,153 +84,173 @@ def split_tiff(source: ImageSource) -> Tiff:
 
     Raises:
       ValueError: there is no TIFF header.
+      OSError: its pixels cannot be in so few bytes.
     """
     meta = Metadata()
     with source.open() as file:
         reader = TiffReader(file)
         directories = list(reader.chain())
-        entries = directories[0] if directories else []
-        first = {entry.tag: entry for entry in reversed(entries)}
-
-        def numbers(tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-            values = reader.integers(first[tag]) if tag in first else ()
-            return values or default
-
-        rows = _harmless_rows(reader, entries, meta)
-        turned, wrong = orientation_of(reader, entries)
+        page = _Page(reader, directories[0] if directories else [])
+        page.check_size()
+        meta.pictures = len([d for d in directories if not _Page(reader, d).is_preview])
+        turned, wrong = orientation_of(reader, page.entries)
         meta.notes += [wrong] * bool(wrong)
-        bits, colour = numbers(_BITS, (1,)), numbers(_PHOTOMETRIC, (0,))[0]
-        samples = numbers(_SAMPLES, (1,))[0]
-        kind = _kind(bits, colour, samples, numbers(_FORMAT, (1,)))
-        w, h = numbers(_WIDTH, (0,))[0], numbers(_HEIGHT, (0,))[0]
-        deep = set(bits) == {16}
-        folded = undo = False
-        if (
-            deep
-            and samples == 2
-            and colour in (0, 1)
-            and numbers(_PLANES, (1,))[0] == 1
-        ):
-            undo = numbers(_PREDICTOR, (1,))[0] == 2
-            if _STRIPS in first or not undo:
-                folded = True
-                tile = 2 * numbers(_TILE, (8,))[0]
-                changed = {_WIDTH: 2 * w, _PREDICTOR: 1, _TILE: tile}
-        if folded:
-            changed |= {_BITS: 16, _SAMPLES: 1, _FORMAT: 1, _PHOTOMETRIC: 1}
-            for tag, value in changed.items():
-                if tag in first:
-                    rows[first[tag]] = (tag, value)
-            if _EXTRA in first:  # to a tag that nobody needs
-                rows[first[_EXTRA]] = (_EXTRA - 1, 0)
-        invert = colour == 0 and (max(bits) > 8 or samples == 2)
-        if invert and _PHOTOMETRIC in first:
-            rows[first[_PHOTOMETRIC]] = (_PHOTOMETRIC, 1)
-        if reader.is_big and reader.order == ">":
-            kind += ", a big-endian BigTIFF"
-        meta.pictures = sum(
-            not _is_preview(reader, directory) for directory in directories
-        )
-        refused = ""
-        if _DNG in first or colour in (32803, 34892):
-            refused = "is a camera's raw file, which is not read; develop it to a TIFF"
-        elif entries and _is_preview(reader, entries):
-            refused = (
-                "begins with a small preview of its picture; save it as plain TIFF"
-            )
-        elif max(bits) > 16:
-            refused = (
-                f"has {max(bits)} bits per channel ({kind}); expected 8 or 16, so "
+        _read_metadata(page, meta)
+        rows = page.harmless_rows()
+        folded, undo = page.is_folded()
+        changed = page.folded_rows() if folded else {}
+        # Neither Pillow nor OpenCV inverts more than 8 bits, or gray with alpha.
+        invert = page.colour == 0 and (page.bits > 8 or page.samples == 2)
+        if invert:
+            changed[_PHOTOMETRIC] = 1
+        for tag, value in changed.items():
+            if tag in page.first:
+                rows[page.first[tag]] = (tag, value)
+        if folded and _EXTRA in page.first:  # to a tag that nobody needs
+            rows[page.first[_EXTRA]] = (_EXTRA - 1, 0)
+    content = _patched(source, reader, rows) if rows else None
+    return Tiff(
+        content,
+        turned,
+        invert,
+        page.kind,
+        page.refused(),
+        (page.w, page.h),
+        folded,
+        undo,
+        page.extra,
+        meta,
+    )
+
+
+class _Page:
+    """A directory's tags on pixels, with TIFF's defaults."""
+
+    def __init__(self, reader: TiffReader, entries: list[Entry]):
+        self.reader, self.entries = reader, entries
+        self.first = {entry.tag: entry for entry in reversed(entries)}
+        self.w, self.h = self.number(_WIDTH, 0), self.number(_HEIGHT, 0)
+        self.bits = max(self.numbers(_BITS) or (1,))
+        self.samples = self.number(_SAMPLES, 1)
+        self.colour = self.number(_PHOTOMETRIC, 0)
+        self.formats = self.numbers(_FORMAT) or (1,)
+        self.is_planar = self.number(_PLANES, 1) == 2
+        self.extra = self.number(_EXTRA, 0)
+        self.is_preview = bool(self.number(_SUBFILE, 0) & 1)
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """The first 64 values; empty if they are missing or no integers."""
+        return self.reader.integers(self.first[tag]) if tag in self.first else ()
+
+    def number(self, tag: int, default: int) -> int:
+        return (self.numbers(tag) or (default,))[0]
+
+    @property
+    def kind(self) -> str:
+        colour = _COLOURS.get(self.colour, f"the unknown colours {self.colour}")
+        words = [colour, f"{self.samples} x {self.bits} bits"]
+        words += [_FORMATS[f] for f in self.formats[:1] if f in _FORMATS]
+        if self.reader.is_big and self.reader.order == ">":
+            words.append("a big-endian BigTIFF")
+        return ", ".join(words)
+
+    def refused(self) -> str:
+        if _DNG in self.first or self.colour in (32803, 34892):
+            return "is a camera's raw file, which is not read; develop it to a TIFF"
+        if self.is_preview:
+            return "begins with a small preview of its picture; save it as plain TIFF"
+        if self.bits > 16:
+            return (
+                f"has {self.bits} bits per channel ({self.kind}); expected 8 or 16, so "
                 "convert it first"
             )
-        elif set(numbers(_FORMAT, (1,))) & set(_FORMATS):
-            refused = f"holds {kind}; expected unsigned integers, so convert it first"
-        lost: list[str] = []
-        meta.exif = exif_of(reader, entries, lost)
-        for name in lost:
-            meta.drop(f"tag {name}", "damaged or larger than 64 kB")
-        meta.icc = _stored(reader, first.get(_ICC), "colour profile", meta)
-        meta.xmp = _stored(reader, first.get(_XMP), "XMP", meta)
-        meta.dpi = _dpi(reader, first, numbers(_UNIT, (2,))[0])
-        if numbers(_PLANES, (1,))[0] == 2 and deep and samples > 1 and not refused:
-            refused = (
+        if set(self.formats) & set(_FORMATS):
+            return f"holds {self.kind}; expected unsigned integers, so convert it first"
+        if self.is_planar and self.bits == 16 and self.samples > 1:
+            return (
                 "stores 16-bit colour in separate planes; expected interleaved "
                 "channels, so save it as PNG or as an ordinary TIFF"
             )
-        alpha = numbers(_EXTRA, (0,))[0]
-        order, is_big = reader.order, reader.is_big
-    content = None
-    if rows:
-        patched = bytearray(source.read())
-        for entry, (tag, value) in rows.items():
-            code = "HHQLL" if is_big else "HHLL"
-            width = LONG
-            if value < 2**16:
-                width, code = SHORT, "HHQHHL" if is_big else "HHLHH"
-            spare = (0,) * (len(code) - 4)
-            row = struct.pack(order + code, tag, width, 1, value, *spare)
-            patched[entry.place : entry.place + len(row)] = row
-        content = bytes(patched)
-    return Tiff(
-        content, turned, invert, kind, refused, (w, h), folded, undo, alpha, meta
-    )
+        return ""
+
+    def check_size(self) -> None:
+        packing = _BYTES_PER_BYTE.get(self.number(_COMPRESSION, 1))
+        nbytes = self.w * self.h * self.samples * self.bits // 8
+        if self.colour == 6:  # YCbCr, whose colours may be stored for 4x4 px
+            nbytes //= 3
+        if packing and nbytes > packing * (self.reader.size + 64):
+            raise OSError(f"{self.reader.size} bytes cannot hold {self.w}x{self.h} px")
+
+    def is_folded(self) -> tuple[bool, bool]:
+        """Whether it is gray with alpha that only `Tiff.unfold` reads, and `undo`."""
+        undo = self.number(_PREDICTOR, 1) == 2
+        is_deep_gray = self.bits == 16 and self.samples == 2 and self.colour in (0, 1)
+        fits = not self.is_planar and (_STRIPS in self.first or not undo)
+        return is_deep_gray and fits, undo
+
+    def folded_rows(self) -> dict[int, int]:
+        """Tags of the same samples as one channel of twice the width."""
+        tile = 2 * self.number(_TILE, 8)
+        rows = {_WIDTH: 2 * self.w, _TILE: tile, _PREDICTOR: 1, _PHOTOMETRIC: 1}
+        return rows | {_BITS: 16, _SAMPLES: 1, _FORMAT: 1}
+
+    def harmless_rows(self) -> dict[Entry, tuple[int, int]]:
+        """By what tag and number to replace metadata that decoders act on or fail at."""
+        rows = {}
+        for entry in self.entries:
+            if entry.tag == ORIENTATION:
+                if self.reader.integers(entry) != (1,) or entry.kind != SHORT:
+                    rows[entry] = (ORIENTATION, 1)
+            elif entry.tag in (_X, _Y, _UNIT):
+                usual = (SHORT,) if entry.tag == _UNIT else _RATIONAL
+                if entry.kind not in usual or entry.count != 1 or entry.start is None:
+                    rows[entry] = (entry.tag, 1)
+            elif entry.tag in (_ICC, _XMP) or entry.tag not in NOT_EXIF:
+                if entry.start is None:
+                    rows[entry] = (entry.tag, 0)
+        return rows
 
 
-def _harmless_rows(
-    reader: TiffReader, entries: list[Entry], meta: Metadata
-) -> dict[Entry, tuple[int, int]]:
-    """Entries to be replaced by a number: metadata that decoders fail at or act on."""
-    rows = {}
-    for entry in entries:
-        if entry.tag == ORIENTATION:
-            if reader.integers(entry) != (1,) or entry.kind != SHORT:
-                rows[entry] = (ORIENTATION, 1)
-        elif entry.tag in (_X, _Y, _UNIT):
-            usual = _RATIONAL if entry.tag != _UNIT else (SHORT,)
-            if entry.kind not in usual or entry.count != 1 or entry.start is None:
-                rows[entry] = (entry.tag, 1)
-        elif entry.tag in (_ICC, _XMP) or entry.tag not in NOT_EXIF:
-            if entry.start is None:
-                rows[entry] = (entry.tag, 0)
-    return rows
+def _patched(
+    source: ImageSource, reader: TiffReader, rows: dict[Entry, tuple[int, int]]
+) -> bytes:
+    patched = bytearray(source.read())
+    for entry, (tag, value) in rows.items():
+        kind, code = LONG, "HHQLL" if reader.is_big else "HHLL"
+        if value < 2**16:
+            kind, code = SHORT, "HHQHHL" if reader.is_big else "HHLHH"
+        spare = (0,) * (len(code) - 4)
+        row = struct.pack(reader.order + code, tag, kind, 1, value, *spare)
+        patched[entry.place : entry.place + len(row)] = row
+    return bytes(patched)
 
 
-def _is_preview(reader: TiffReader, entries: list[Entry]) -> bool:
-    for entry in entries:
-        if entry.tag == _SUBFILE:
-            return bool(reader.integers(entry)[:1] and reader.integers(entry)[0] & 1)
-    return False
+def _read_metadata(page: _Page, meta: Metadata) -> None:
+    lost: list[str] = []
+    meta.exif = exif_of(page.reader, page.entries, lost)
+    for name in lost:
+        meta.drop(f"tag {name}", "damaged or larger than 64 kB")
+    meta.icc = _stored(page, _ICC, "colour profile", meta)
+    meta.xmp = _stored(page, _XMP, "XMP", meta)
+    meta.dpi = _dpi(page)
 
 
-def _kind(
-    bits: tuple[int, ...], colour: int, samples: int, formats: tuple[int, ...]
-) -> str:
-    colour = _COLOURS.get(colour, f"the unknown colours {colour}")
-    special = _FORMATS.get(formats[0])
-    return f"{colour}, {samples} x {max(bits)} bits" + (
-        f", {special}" if special else ""
-    )
-
-
-def _stored(
-    reader: TiffReader, entry: Entry | None, name: str, meta: Metadata
-) -> bytes | None:
-    if entry is None:
+def _stored(page: _Page, tag: int, name: str, meta: Metadata) -> bytes | None:
+    if tag not in page.first:
         return None
-    raw = reader.raw(entry, MAX_BYTES)
+    raw = page.reader.raw(page.first[tag], MAX_BYTES)
     if raw is None:
         meta.drop(name, f"{TOO_LARGE} or damaged")
     return raw
 
 
-def _dpi(
-    reader: TiffReader, first: dict[int, Entry], unit: int
-) -> tuple[float, float] | None:
+def _dpi(page: _Page) -> tuple[float, float] | None:
     values = []
     for tag in (_X, _Y):
-        raw = reader.raw(first[tag], 8) if tag in first else None
-        if raw is None or first[tag].kind not in _RATIONAL:
+        raw = page.reader.raw(page.first[tag], 8) if tag in page.first else None
+        if raw is None or page.first[tag].kind not in _RATIONAL:
             return None
-        numerator, denominator = struct.unpack(reader.order + "LL", raw)
+        numerator, denominator = struct.unpack(page.reader.order + "LL", raw)
         values.append(numerator / denominator if denominator else 0.0)
-    return dpi_of(*values, 2.54 if unit == 3 else 1) if unit in (2, 3) else None
+    per_inch = {2: 1.0, 3: 2.54}.get(page.number(_UNIT, 2))  # inch, centimetre
+    return dpi_of(*values, per_inch) if per_inch else None
