@@ -595,9 +595,9 @@ def _encode(file: BinaryIO, suffix: str, photo: Photo, quality: int) -> list[str
         options |= {"format": "WEBP", "quality": quality, "xmp": photo.xmp or b""}
     elif suffix == ".png":
         chunks = PngInfo()
-        for kind, content in metadata_chunks(photo.xmp, photo.dpi, photo.text):
+        for kind, content in metadata_chunks(photo.xmp, None, photo.text):
             chunks.add(kind, content)
-        options |= {"format": "PNG", "pnginfo": chunks}
+        options |= {"format": "PNG", "pnginfo": chunks, "dpi": photo.dpi}
     else:
         options = {"format": "BMP"} | ({"dpi": photo.dpi} if photo.dpi else {})
     # Pillow takes grayscale as [h, w]

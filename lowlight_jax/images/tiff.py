@@ -195,7 +195,7 @@ class _Page:
         return rows | {_BITS: 16, _SAMPLES: 1, _FORMAT: 1}
 
     def harmless_rows(self) -> dict[Entry, tuple[int, int]]:
-        """By what tag and number to replace metadata that decoders act on or fail at."""
+        """By what tag and number to replace metadata that decoders fail at."""
         rows = {}
         for entry in self.entries:
             if entry.tag == ORIENTATION:
@@ -205,7 +205,9 @@ class _Page:
                 usual = (SHORT,) if entry.tag == _UNIT else _RATIONAL
                 if entry.kind not in usual or entry.count != 1 or entry.start is None:
                     rows[entry] = (entry.tag, 1)
-            elif entry.tag in (_ICC, _XMP) or entry.tag not in NOT_EXIF:
+            elif entry.tag == _XMP:  # Pillow turns the picture as this says
+                rows[entry] = (_XMP + 1, 0)
+            elif entry.tag == _ICC or entry.tag not in NOT_EXIF:
                 if entry.start is None:
                     rows[entry] = (entry.tag, 0)
         return rows
