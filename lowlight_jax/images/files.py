@@ -7,14 +7,18 @@ and the tag is reset. Palettes and CMYK become RGB, bilevel becomes grayscale.
 Write: by suffix, to a temporary name beside the target that is then renamed, so that a
 file is there whole or not at all. What each format keeps:
 
-    format      16 bits  grayscale  alpha  ICC  EXIF
-    png, tif    yes      yes        yes    yes  yes
-    webp        as 8     as RGB     yes    yes  yes
-    jpg         as 8     yes        no     yes  yes
-    bmp         as 8     yes        no     no   no
+    format      16 bits  grayscale  alpha  ICC  EXIF  XMP  resolution  text
+    png         yes      yes        yes    yes  yes   yes  yes         yes
+    tif         yes      yes        yes    yes  yes   yes  yes         no
+    webp        as 8     as RGB     yes    yes  yes   yes  in EXIF     no
+    jpg         as 8     yes        no     yes  yes   yes  yes         no
+    bmp         as 8     yes        no     no   no    no   yes         no
 
-Pixels are as stored in the file: colour profiles are carried along, not converted
-(except CMYK, whose profile cannot describe RGB). Not here: resizing, ranges of floats.
+What a file or a format loses is told in sentences: `Photo.notes`, and what `write_photo`
+returns. Metadata above `metadata.MAX_BYTES` is lost, and so is what is damaged; neither
+costs the picture. Pixels are as stored in the file: colour profiles are carried along,
+not converted (except CMYK, whose profile cannot describe RGB).
+Not here: resizing, ranges of floats; the formats (`png`, `jpeg`, `tiff`, `deep`).
 """
 
 import contextlib
@@ -72,6 +76,7 @@ _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 _PX_PER_BYTE = {"JPEG": 512, "GIF": 5000, "WEBP": 10_000}
 _JPEG_EXIF_MAX_BYTES = 65533  # one marker; Pillow refuses more
 _JPEG_XMP_MAX_BYTES = 65504  # and its name
+_JPEG_ICC_MAX_BYTES = 255 * 65519  # markers are counted by a byte
 
 
 class ImageFileError(ValueError):
@@ -612,8 +617,9 @@ def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
     if suffix in (".jpg", ".jpeg"):
         holds -= {"exif"} if len(photo.exif or b"") > _JPEG_EXIF_MAX_BYTES else set()
         holds -= {"xmp"} if len(photo.xmp or b"") > _JPEG_XMP_MAX_BYTES else set()
-        holds -= {"dpi"} if photo.dpi and not 1 <= min(photo.dpi) else set()
-        holds -= {"dpi"} if photo.dpi and max(photo.dpi) > 65535 else set()
+        holds -= {"icc"} if len(photo.icc or b"") > _JPEG_ICC_MAX_BYTES else set()
+        if photo.dpi and not 1 <= min(photo.dpi) <= max(photo.dpi) <= 65535:
+            holds.discard("dpi")
     elif suffix == ".webp":
         if not _fitting_icc(photo.icc, 3):  # gray becomes RGB
             holds.discard("icc")
