@@ -194,6 +194,22 @@ def test_noise(start, count, tmp_path, no_c_messages):
     assert not read_and_write(start + bytes(count), tmp_path, [])
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff" * 2**21,
+        b"\xff\xd8" * 2**19,
+        b"\xff\xd8" + b"\xff\xe1\0\2" * 2**18,
+        b"\xff\xd8" + b"\xff\xda\0\2" * 2**18,
+        b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0tEXtaaaa" * 2**16,
+        # Directories of 65,535 entries that lie over each other.
+        b"II*\0\x08\0\0\0" + (np.arange(2**18, dtype="<u4") * 4 | 3).tobytes(),
+    ],
+)
+def test_long_nonsense_ends_soon(data, tmp_path, no_c_messages):
+    assert not read_and_write(data, tmp_path, [])
+
+
 def test_nothing_is_left_behind(tmp_path):
     """Neither open files nor half-written ones."""
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0

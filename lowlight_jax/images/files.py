@@ -14,10 +14,10 @@ file is there whole or not at all. What each format keeps:
     jpg         as 8     yes        no     yes  yes   yes  yes         no
     bmp         as 8     yes        no     no   no    no   yes         no
 
-What a file or a format loses is told in sentences: `Photo.notes`, and what `write_photo`
-returns. Metadata above `metadata.MAX_BYTES` is lost, and so is what is damaged; neither
-costs the picture. Pixels are as stored in the file: colour profiles are carried along,
-not converted (except CMYK, whose profile cannot describe RGB).
+What a file or a format loses is told in sentences: `Photo.notes`, and what
+`write_photo` returns. Metadata above `metadata.MAX_BYTES` is lost, and so is what is
+damaged; neither costs the picture. Pixels are as stored in the file: colour profiles
+are carried along, not converted (except CMYK, whose profile cannot describe RGB).
 Not here: resizing, ranges of floats; the formats (`png`, `jpeg`, `tiff`, `deep`).
 """
 
@@ -398,8 +398,9 @@ def _split(
     elif head.startswith(START + b"\xff"):
         jpeg = split_jpeg(file.read() if pixels else read_jpeg_header(file))
         parts["jpeg"], meta = jpeg, jpeg.meta
-        if jpeg.scans:
-            file = io.BytesIO(jpeg.plain)
+        if not jpeg.scans:
+            raise OSError("it ends before its pixels")
+        file = io.BytesIO(jpeg.plain)
     elif head.startswith(HEADERS):
         parts["tiff"] = tiff = split_tiff(source)
         meta, turned = tiff.meta, tiff.turned

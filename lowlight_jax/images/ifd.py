@@ -17,7 +17,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L"}
 _INTEGERS |= {16: "Q", 17: "q", 18: "Q"}
-_MOST_DIRECTORIES = 10_000
+_MOST_ENTRIES = 500_000  # of all pages; directories may lie over each other
 
 # Type, count, and the values as stored; or a directory of its own.
 Value = tuple[int, int, bytes]
@@ -128,10 +128,11 @@ class TiffReader:
 
     def chain(self) -> Iterator[list[Entry]]:
         """The directories one after the other, each once."""
-        seen, start = set(), self.first
-        while start and start not in seen and len(seen) < _MOST_DIRECTORIES:
+        seen, start, left = set(), self.first, _MOST_ENTRIES
+        while start and start not in seen and left > 0:
             seen.add(start)
             entries, start = self.directory(start)
+            left -= len(entries) + 1
             if entries:
                 yield entries
 

@@ -17,8 +17,9 @@ from lowlight_jax.images.exif import EXIF_HEADER
 from lowlight_jax.images.ifd import TiffReader
 from lowlight_jax.images.metadata import Metadata, dpi_of
 
+_MOST_MARKERS = 50_000  # a picture has some dozens
 START, END = b"\xff\xd8", b"\xff\xd9"
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SOS, _APP0, _APP1, _APP2, _APP13, _APP14, _COM = (
     0xDA,
     0xE0,
@@ -96,8 +97,9 @@ def split_jpeg(data: bytes) -> Jpeg:
     kept, profile, lost = [START], {}, set()
     frame, components, marker = 0, b"", 0
     seen: dict[int, np.ndarray] = {}
-    place, scans_at, has_end = 2, None, False
-    while found := _MARKER.search(data, place):
+    place, scans_at, has_end, markers = 2, None, False, 0
+    while (found := _MARKER.search(data, place)) and markers < _MOST_MARKERS:
+        markers += 1
         marker, place = data[found.end() - 1], found.end()
         if marker == END[1]:
             has_end = True

@@ -29,7 +29,9 @@ class Metadata:
 
     def drop(self, what: str, why: str = "damaged") -> None:
         """Notes that something is not kept."""
-        self.notes.append(f"its {what} is {why} and is not kept")
+        note = f"its {what} is {why} and is not kept"
+        if note not in self.notes:
+            self.notes.append(note)
 
 
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"

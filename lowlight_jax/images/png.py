@@ -59,6 +59,7 @@ def split_png(file: BinaryIO, pixels: bool = True) -> tuple[bytes, Metadata]:
     meta = Metadata()
     kept = [SIGNATURE]
     text, text_bytes, packed = [], 0, 0
+    has_profile = has_xmp = False  # one of each; others are passed over or texts
     pictures, begun, default_is_first = 0, False, False
     for kind, chunk, content in _chunks(file, pixels):
         if is_critical(kind):
@@ -72,7 +73,8 @@ def split_png(file: BinaryIO, pixels: bool = True) -> tuple[bytes, Metadata]:
             default_is_first = True
         elif kind in _KEPT and not content:
             meta.drop(_KEPT[kind])
-        elif kind == b"iCCP":
+        elif kind == b"iCCP" and not has_profile:
+            has_profile = True
             meta.icc = _unpacked(content, meta)
         elif kind == b"eXIf":
             meta.exif = as_block(content)
@@ -80,15 +82,17 @@ def split_png(file: BinaryIO, pixels: bool = True) -> tuple[bytes, Metadata]:
             if len(content) == 9 and content[8] == 1:
                 x, y = struct.unpack_from(">LL", content)
                 meta.dpi = dpi_of(x, y, _INCH_M)
-        elif kind == b"iTXt" and content.startswith(_XMP + b"\0"):
+        elif kind == b"iTXt" and content.startswith(_XMP + b"\0") and not has_xmp:
+            has_xmp = True
             meta.xmp = _xmp(content, meta)
-        elif kind in _KEPT:
-            size = _text_bytes(kind, content, MAX_BYTES - text_bytes)
+        elif kind in _KEPT and kind != b"iCCP":
+            size = _text_bytes(kind, content, max(MAX_BYTES - text_bytes, 0))
             if size is None:
                 meta.drop("text", f"{TOO_LARGE} or damaged")
+                size = len(content) * _SHRINKS  # so that a few bombs end it
             else:
                 text.append((kind, content))
-                text_bytes += size
+            text_bytes += size
     meta.text = tuple(text)
     meta.pictures = max(pictures + (not default_is_first), 1) if pictures else 1
     plain = b"".join(kept)
@@ -141,6 +145,8 @@ def _xmp(content: bytes, meta: Metadata) -> bytes | None:
 def _text_bytes(kind: bytes, content: bytes, limit: int) -> int | None:
     """How long a text is, unpacked; None above a limit: no bomb is passed on."""
     _, _, rest = content.partition(b"\0")
+    if len(content) > limit:
+        return None
     if kind == b"zTXt":
         rest = _inflate(rest[1:], limit)
     elif kind == b"iTXt" and rest[:1] == b"\1":
