@@ -443,6 +443,16 @@ def test_no_memory_is_taken_for_pixels_that_cannot_be_there():
         read_photo(png + chunk(b"IEND", b""))
 
 
+def test_no_memory_is_taken_for_a_chunk_that_cannot_be_there(tmp_path):
+    """OpenCV, which reads 16 bits, takes it; 2 GB cost six seconds."""
+    write_photo(tmp_path / "a.png", Photo(PIXELS * np.uint16(257)))
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    place = data.index(b"IDAT") - 4
+    data[place : place + 4] = b"\x7f\xff\xff\xff"
+    with pytest.raises(ImageFileError, match="cut short .it ends within a chunk"):
+        read_photo(bytes(data))
+
+
 # JPEG that ends early
 
 

@@ -37,9 +37,11 @@ def _chunks(file: BinaryIO, pixels: bool) -> Iterator[tuple[bytes, bytes, bytes]
             continue
         behind = file.read(min(length + 4, end - file.tell()))
         content, checksum = behind[:length], behind[length:]
-        if not is_critical(kind):  # Pillow checks the others
-            if checksum != struct.pack(">L", zlib.crc32(content, zlib.crc32(kind))):
-                content = b""
+        if is_critical(kind):  # Pillow checks the sum; OpenCV would take the memory
+            if len(behind) < length + 4:
+                raise OSError("it ends within a chunk")
+        elif checksum != struct.pack(">L", zlib.crc32(content, zlib.crc32(kind))):
+            content = b""
         yield kind, head + behind, content
         if kind == b"IEND":
             return
@@ -54,7 +56,7 @@ def split_png(file: BinaryIO, pixels: bool = True) -> tuple[bytes, Metadata]:
     """The file with nothing but its pixels, or its header alone, and the rest.
 
     Raises:
-      OSError: its pixels cannot be in so few bytes.
+      OSError: it is cut short, or its pixels cannot be in so few bytes.
     """
     meta = Metadata()
     kept = [SIGNATURE]
