@@ -13,8 +13,21 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_group
-from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.data.pairs import (
+    Pair,
+    PairsError,
+    natural_order,
+    size_noting,
+    split_by_group,
+)
+from lowlight_jax.images.files import (
+    ImageFileError,
+    image_size,
+    read_rgb8,
+    read_visible_rgb8,
+    search_images,
+)
+from lowlight_jax.images.search import name_of, say_left_out, say_once
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
 
@@ -58,12 +71,18 @@ class Photographs(Mapping[str, np.ndarray]):
         sizes = [image_size(file) for file in self._files.values()]
         gib = sum(3 * h * w for h, w in sizes) / 2**30
         if gib <= memory_gib:
-            self._decoded = {n: read_rgb8(file) for n, file in self._files.items()}
+            self._decoded = {
+                n: read_visible_rgb8(file) for n, file in self._files.items()
+            }
         else:
             self._decoded = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._decoded[name] if self._decoded else read_rgb8(self._files[name])
+        return (
+            self._decoded[name]
+            if self._decoded
+            else read_visible_rgb8(self._files[name])
+        )
 
     def __iter__(self):
         return iter(self._files)
@@ -91,20 +110,25 @@ def load_photographs(
       PairsError: nothing is there, or files cannot be read; all are listed.
     """
     folder = Path(folder)
-    files, problems = {}, []
-    for file in find_images(folder):
+    files, problems, notes = {}, [], {}
+    found, left_out = search_images(folder)
+    for file in found:
+        name = name_of(file, folder)
         try:
-            image_size(file)
+            size_noting(file, notes)
         except ImageFileError as error:
             problems.append(str(error))
         else:
-            files[str(file.relative_to(folder).with_suffix(""))] = file
-    if problems and bad_files == "error":
+            files[name + file.suffix if name in files else name] = file
+    say_left_out(folder, left_out, notes)
+    if problems:
         listing = "".join(f"\n  {problem}" for problem in problems)
-        raise PairsError(
-            f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
-            "Mend these files, or pass --config.data.bad_pairs=skip"
-        )
+        summary = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
+        if bad_files == "error":
+            raise PairsError(
+                f"{summary}Mend these files, or pass --config.data.bad_pairs=skip"
+            )
+        say_once(f"{summary}Skipped, as asked.")
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
     groups = [f"photograph {name}" for name in names]
