@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lowlight_jax.images.files import ImageFileError, find_images, read_rgb8
+from lowlight_jax.images.files import ImageFileError, read_visible_rgb8, search_images
+from lowlight_jax.images.search import say_left_out
 
 TWINS = 0.95  # correlation from which two pictures count as of one scene
 _SIDE_PX = 32
@@ -65,7 +66,7 @@ def _thumbnails(images: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def read_scenes(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Small versions of a folder's images, and a sentence for each that is unreadable.
+    """Small versions of a folder's images, and a sentence for what is left out.
 
     Args:
       folder: of images; of pairs, whose normal sides are taken.
@@ -76,13 +77,15 @@ def read_scenes(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         raise ValueError(f"{folder} is no folder; expected one of images or pairs")
     if (folder / "high").is_dir():
         folder = folder / "high"
-    files = find_images(folder)
+    files, left_out = search_images(folder)
     if not files:
         raise ValueError(f"{folder} holds no images")
-    scenes, problems = {}, []
+    expected, losses = left_out.parted()
+    say_left_out(folder, expected)
+    scenes, problems = {}, [f"{folder}: {line}" for line in losses.lines()]
     for file in track(files, f"Reading {folder}", transient=True):
         try:
-            image = read_rgb8(file)
+            image = read_visible_rgb8(file)
         except ImageFileError as error:
             problems.append(str(error))
         else:
