@@ -16,10 +16,17 @@ Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to d
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from lowlight_jax.runtime.cache import use_compilation_cache
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, USAGE, run_command
+from lowlight_jax.runtime.command import (
+    NOTHING_WRITTEN,
+    USAGE,
+    add_debug_flag,
+    run_command,
+)
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.omissions import collecting
+from lowlight_jax.runtime.outputs import check_file, user_path
 
 PROG = "python -m lowlight_jax.evaluate"
 
@@ -42,9 +49,11 @@ def parse_args(
         description="Score enhanced images, or a network on dark ones.",
         epilog="Files are paired by name, whatever their suffix.",
     )
-    parser.add_argument("--pred", type=Path, help="folder of results to score")
-    parser.add_argument("--target", type=Path, help="folder of what they should be")
-    parser.add_argument("--low", type=Path, help="folder of dark originals")
+    parser.add_argument("--pred", type=user_path, help="folder of results to score")
+    parser.add_argument(
+        "--target", type=user_path, help="folder of what they should be"
+    )
+    parser.add_argument("--low", type=user_path, help="folder of dark originals")
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -99,7 +108,8 @@ def parse_args(
         help="adds columns *_gtmean: scores after matching the target's mean",
     )
     parser.add_argument("--per-image", action="store_true", help="a row for each image")
-    parser.add_argument("--output", type=Path, help="scores.json or scores.csv")
+    parser.add_argument("--output", type=user_path, help="scores.json or scores.csv")
+    add_debug_flag(parser)
     args = parser.parse_args(argv)
     sets = args.data, args.brackets
     if sum(map(bool, (args.pred, *sets, args.model and args.low))) != 1:
@@ -122,7 +132,10 @@ def parse_args(
 
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
+    if args.output:
+        check_file(args.output, "--output")
     use_compilation_cache()
+    check_devices()
     from lowlight_jax.evaluation import scoring
     from lowlight_jax.evaluation.report import print_scores, write_report
     from lowlight_jax.evaluation.tables import score_data, score_folders
@@ -132,16 +145,17 @@ def evaluate(args: argparse.Namespace) -> int:
     metrics = scoring.resolve_metrics(filter(None, args.metrics.split(",")))
     problems: list[str] = []
     if args.data or args.brackets:
-        tables = score_data(
-            method,
-            args.data or args.brackets,
-            metrics,
-            split=args.split,
-            stops=args.stops,
-            brackets=bool(args.brackets),
-            validation_every=args.validation_every,
-            test_every=args.test_every,
-        )
+        with collecting() as problems:
+            tables = score_data(
+                method,
+                args.data or args.brackets,
+                metrics,
+                split=args.split,
+                stops=args.stops,
+                brackets=bool(args.brackets),
+                validation_every=args.validation_every,
+                test_every=args.test_every,
+            )
     else:
         roles = ("pred", "target", "low")
         tables, problems = score_folders(

@@ -20,8 +20,9 @@ from lowlight_jax.data import records
 from lowlight_jax.data.cached_pairs import fingerprint, report_problems
 from lowlight_jax.data.pairs import Pair, PairsError
 from lowlight_jax.data.records import Records
-from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
-from lowlight_jax.runtime.cache import default_cache_dir
+from lowlight_jax.images.files import find_images, image_size, read_rgb8
+from lowlight_jax.runtime.cache import default_cache_dir, writable_cache
+from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.whole_file import write_whole
 
 MAX_PX = 768
@@ -68,8 +69,8 @@ def find_brackets(folder: str | Path) -> tuple[dict[str, list[Path]], list[str]]
     for scene, files in by_scene.items():
         try:
             sizes = sorted({image_size(file) for file in files})
-        except ImageFileError as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, scene))
             continue
         if len(files) == 1:
             problems.append(f"{scene}: a single frame; expected two or more")
@@ -110,9 +111,10 @@ def load_brackets(
         for file in files
     )
     prepared = Path(cache_dir or default_cache_dir()) / "brackets2" / key
+    if not records.exist(prepared):
+        prepared = writable_cache(prepared)
     left_out = prepared.with_suffix(".json")  # why, for later calls too
     if not records.exist(prepared):
-        prepared.parent.mkdir(parents=True, exist_ok=True)
         pairs = _read_scenes(scenes, max_px, left_out)
         if first := next(pairs, None):  # no records can be written of nothing
             records.write(prepared, itertools.chain([first], pairs))
@@ -139,8 +141,8 @@ def _read_scenes(
             yield from bracket_pairs(scene, frames)
         except MovingSceneError:
             moving.append(scene)
-        except (ImageFileError, PairsError) as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, scene))
     write_whole(left_out, json.dumps([moving, problems]).encode())
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight_jax.images.files import ImageFileError, find_images, image_size
+from lowlight_jax.images.files import find_images, image_size
+from lowlight_jax.runtime.errors import of_item
 
 LOL_PARTS = {"train": "our485", "test": "eval15"}  # of Wei et al., BMVC 2018
 
@@ -87,8 +88,8 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
     for name in sorted(low.keys() & high, key=natural_order):
         try:
             sizes = image_size(low[name]), image_size(high[name])
-        except ImageFileError as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, name))
             continue
         if sizes[0] != sizes[1]:
             (h, w), (h2, w2) = sizes

@@ -14,9 +14,11 @@ import jax
 import numpy as np
 
 from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_group
-from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.images.files import find_images, image_size, read_rgb8
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
+from lowlight_jax.runtime import omissions
+from lowlight_jax.runtime.errors import of_item
 
 EMBEDDED = {
     "train": ("astronaut.png", "chelsea.png", "motorcycle_left.png", "ihc.png"),
@@ -50,20 +52,17 @@ class Photographs(Mapping[str, np.ndarray]):
 
     Args:
       files: by name.
-      memory_gib: sets up to this size are decoded once.
+      decoded: those of them that are decoded already.
     """
 
-    def __init__(self, files: Mapping[str, Path], memory_gib: float):
+    def __init__(self, files: Mapping[str, Path], decoded: Mapping[str, np.ndarray]):
         self._files = dict(files)
-        sizes = [image_size(file) for file in self._files.values()]
-        gib = sum(3 * h * w for h, w in sizes) / 2**30
-        if gib <= memory_gib:
-            self._decoded = {n: read_rgb8(file) for n, file in self._files.items()}
-        else:
-            self._decoded = {}
+        self._decoded = {name: decoded[name] for name in files if name in decoded}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._decoded[name] if self._decoded else read_rgb8(self._files[name])
+        if name in self._decoded:
+            return self._decoded[name]
+        return read_rgb8(self._files[name])
 
     def __iter__(self):
         return iter(self._files)
@@ -86,30 +85,39 @@ def load_photographs(
       folder: what lies in it.
       validation_every, test_every: see `split_by_group`; each photograph is a group.
       bad_files: "error" or "skip".
-      memory_gib: see `Photographs`.
+      memory_gib: a folder up to this size is decoded once.
     Raises:
       PairsError: nothing is there, or files cannot be read; all are listed.
     """
     folder = Path(folder)
-    files, problems = {}, []
+    files, decoded, problems = {}, {}, []
+    left = memory_gib * 2**30
     for file in find_images(folder):
+        name = str(file.relative_to(folder).with_suffix(""))
         try:
-            image_size(file)
-        except ImageFileError as error:
-            problems.append(str(error))
+            h, w = image_size(file)
+            left -= 3 * h * w
+            if left >= 0:
+                decoded[name] = read_rgb8(file)
+        except Exception as error:
+            problems.append(of_item(error, file))
         else:
-            files[str(file.relative_to(folder).with_suffix(""))] = file
-    if problems and bad_files == "error":
+            files[name] = file
+    if left < 0:
+        decoded = {}
+    if problems:
         listing = "".join(f"\n  {problem}" for problem in problems)
-        raise PairsError(
-            f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
-            "Mend these files, or pass --config.data.bad_pairs=skip"
-        )
+        listing = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
+        if bad_files == "error":
+            raise PairsError(
+                f"{listing}Mend these files, or pass --config.data.bad_pairs=skip"
+            )
+        omissions.report(f"{listing}Skipped, as asked.")
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
     groups = [f"photograph {name}" for name in names]
     parts = {
-        part: Photographs({names[i]: files[names[i]] for i in chosen}, memory_gib)
+        part: Photographs({names[i]: files[names[i]] for i in chosen}, decoded)
         for part, chosen in split_by_group(groups, validation_every, test_every).items()
     }
     if not parts["train"]:

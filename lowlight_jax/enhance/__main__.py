@@ -39,7 +39,8 @@ from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
 from lowlight_jax.inference.methods import load_method, print_list, read_mask
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Runner
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, add_debug_flag, run_command
+from lowlight_jax.runtime.outputs import user_path
 
 PROG = "python -m lowlight_jax.enhance"
 FORMATS = ("png", "jpg", "webp", "tif")
@@ -75,14 +76,14 @@ def parse_args(
     parser.add_argument(
         "inputs",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="IN",
         help="image file, or folder that is searched for images with its subfolders",
     )
     parser.add_argument(
         "--output",
         required=True,
-        type=Path,
+        type=user_path,
         metavar="OUT",
         help="folder for the results, which keep their names and subfolders; for a "
         "single IN file also a file name with an image suffix",
@@ -110,7 +111,7 @@ def parse_args(
     )
     parser.add_argument(
         "--mask",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="image of the size of IN, white in the holes that --model repairs "
         "(default: the regions of pure black); of JPEG and WebP, what lies beside a "
@@ -174,6 +175,7 @@ def parse_args(
         choices=FORMATS,
         help="of the files in a folder OUT (default: png)",
     )
+    add_debug_flag(parser)
     return parser.parse_args(argv)
 
 

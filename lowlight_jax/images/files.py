@@ -46,6 +46,8 @@ MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
 Source = str | Path | bytes | BinaryIO
 _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+# Of a side, by the encoders: libjpeg and libwebp.
+_MAX_SIDE_PX = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 _JPEG_EXIF_MAX_BYTES = 65533  # one marker; Pillow refuses more
 # What Pillow raises on damaged input; a test damages files at random.
 _DECODER_ERRORS = (
@@ -314,6 +316,20 @@ def _fitting_icc(icc: bytes | None, channels: int) -> bytes | None:
 # Writing
 
 
+def check_fits_format(path: str | Path, h: int, w: int) -> None:
+    """Whether a file of this suffix can hold so many pixels.
+
+    Raises:
+      ImageFileError: a side is too long for the format.
+    """
+    most = _MAX_SIDE_PX.get(Path(path).suffix.lower(), max(h, w))
+    if max(h, w) > most:
+        raise ImageFileError(
+            f"{path} cannot hold {w}x{h} px: {Path(path).suffix} ends at {most} px a "
+            "side; choose png or tif"
+        )
+
+
 def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
@@ -330,6 +346,7 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
             f"{path} has no suffix of an image; expected one of "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
+    check_fits_format(path, *photo.pixels.shape[:2])
     unfinished = path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}")
     try:
         try:
@@ -338,8 +355,8 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
-    except (OSError, ValueError, struct.error) as error:
-        reason = getattr(error, "strerror", None) or error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageFileError(
             f"{path} could not be written ({reason}); check the folder and the disk, "
             "or choose another format"

@@ -21,6 +21,8 @@ from rich.text import Text
 
 from lowlight_jax.images.files import Photo, Source, read_photo
 from lowlight_jax.inference.finish import blend, finish
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.progress import Listener, listening
 
 if TYPE_CHECKING:
@@ -104,9 +106,12 @@ def load_method(
             f"{model} is a network, and only classical methods have parameters; leave "
             "--param out"
         )
+    check_devices()
     from lowlight_jax import weights
     from lowlight_jax.inference.runner import Runner
 
+    if str(model) not in weights.shipped_names():
+        model = user_path(model)
     if str(model) not in weights.shipped_names() and not Path(model).exists():
         raise ValueError(
             f"{model}: there is no such network, classical method, workdir or file; "
@@ -229,7 +234,7 @@ def _network_rows() -> list[tuple[str, ...]]:
 
     rows = []
     for name in shipped_names():
-        card = (SHIPPED / f"{name}.md").read_text()
+        card = (SHIPPED / f"{name}.md").read_text("utf-8")
         about = card.split("\n\n")[1]
         trained_on = re.search(r"\*\*Data\*\*: (.*?)(?=\n- |\n\n|\Z)", card, re.DOTALL)
         rows.append((name, _line(about), "", "trained on " + _line(trained_on[1])))

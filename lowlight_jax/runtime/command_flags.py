@@ -2,10 +2,14 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import flags, logging
+from ml_collections import ConfigDict
 
-from lowlight_jax.runtime.command import USAGE
+from lowlight_jax.runtime.command import DEBUG_HELP, USAGE
+from lowlight_jax.runtime.errors import show_tracebacks, trace
+from lowlight_jax.runtime.outputs import user_path
 
 _HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
@@ -33,6 +37,8 @@ def parse_flags(
     """
     words = [prog, *(sys.argv[1:] if argv is None else argv)]
     define(words)
+    flags.DEFINE_bool("debug", False, DEBUG_HELP)
+    show_tracebacks("--debug" in words)  # the config file itself may fail
     if _HELP & set(words):
         print(f"usage: {prog} [flags]\n\n{about}\nflags:\n{_flags_of(define)}")
         sys.exit(0)
@@ -40,7 +46,13 @@ def parse_flags(
         define_config(words)
     try:
         arguments = flags.FLAGS(words)[1:]
-        _ = flags.FLAGS.config.is_locked  # tells only now that its file is not there
+        config = flags.FLAGS.config
+        getattr(config, "is_locked", False)  # tells only now that its file is not there
+        if not isinstance(config, ConfigDict):
+            raise ValueError(
+                f"get_config() of the config file returned {type(config).__name__}; "
+                "expected a ConfigDict"
+            )
         if not arguments:
             if not flags.FLAGS["verbosity"].present:
                 logging.set_verbosity(logging.WARNING)  # orbax: 30 lines at each save
@@ -48,18 +60,40 @@ def parse_flags(
             return
         reason = f"unexpected arguments {arguments}"
     except AttributeError as error:  # of ml_collections, for a key that is not there
+        trace(error)
         key = str(error).strip("\"'")
         reason = f"the config has no key {key!r}; lowlight_jax/config.py lists all"
+        if "'get_config'" in key:
+            reason = "the config file has no function get_config(); see configs/"
+    except SyntaxError as error:
+        trace(error)
+        reason = f"{error.filename}, line {error.lineno}: {error.msg}"
     except (flags.Error, ValueError, OSError) as error:
+        trace(error)
         # A config file's own error comes last, behind where it was looked for.
         reason = str(error).strip().splitlines()[-1].strip()
         if "No such file" in reason:
             reason += "; configs/ is a folder of the source, not of what pip installs"
+    except Exception as error:  # whatever a config file does
+        trace(error)
+        reason = (
+            f"the config raises {type(error).__name__}: {error}; --debug shows where"
+        )
     print(f"error: {reason} (--help shows the flags)", file=sys.stderr)
     sys.exit(USAGE)
+
+
+def searched_folders(data: ConfigDict) -> list[Path]:
+    """Folders that are searched for images, with their subfolders."""
+    found = [data.photographs, data.brackets]
+    if data.root:
+        parts = ("low", "high", "our485", "eval15")
+        found += [f"{data.root}/{part}" for part in parts]
+    return [user_path(folder) for folder in found if folder]
 
 
 def _flags_of(define: Callable) -> str:
     """Absl's description of the flags that `define` defines."""
     module = define.__module__ if define.__module__ != "__main__" else sys.argv[0]
-    return flags.FLAGS.module_help(module).strip().partition("\n")[2]
+    own, shared = (flags.FLAGS.module_help(name) for name in (module, __name__))
+    return "\n".join(text.strip().partition("\n")[2] for text in (own, shared))
