@@ -21,7 +21,7 @@ from lowlight_jax.data.cached_pairs import fingerprint, report_problems
 from lowlight_jax.data.pairs import Pair, PairsError
 from lowlight_jax.data.records import Records
 from lowlight_jax.images.files import find_images, image_size, read_rgb8
-from lowlight_jax.runtime.cache import default_cache_dir, writable_cache
+from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
 from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.whole_file import write_whole
 
@@ -113,12 +113,16 @@ def load_brackets(
     prepared = Path(cache_dir or default_cache_dir()) / "brackets2" / key
     if not records.exist(prepared):
         prepared = writable_cache(prepared)
-    left_out = prepared.with_suffix(".json")  # why, for later calls too
     if not records.exist(prepared):
-        pairs = _read_scenes(scenes, max_px, left_out)
-        if first := next(pairs, None):  # no records can be written of nothing
-            records.write(prepared, itertools.chain([first], pairs))
-    moving, broken = json.loads(left_out.read_text())
+
+        def prepare(folder: Path) -> None:
+            pairs = _read_scenes(scenes, max_px, folder.with_suffix(".json"))
+            if first := next(pairs, None):  # no records can be written of nothing
+                records.write(folder, itertools.chain([first], pairs))
+
+        prepared = kept_in(prepared, prepare)
+    # Why, for later calls too.
+    moving, broken = json.loads(prepared.with_suffix(".json").read_text())
     report_problems(folder, problems + broken, bad_pairs, "brackets")
     if moving:
         print(

@@ -23,7 +23,7 @@ from lowlight_jax.data.pairs import (
 from lowlight_jax.data.records import Records
 from lowlight_jax.images.files import read_rgb8
 from lowlight_jax.runtime import omissions
-from lowlight_jax.runtime.cache import default_cache_dir, writable_cache
+from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
 from lowlight_jax.runtime.errors import of_item
 
 
@@ -70,7 +70,7 @@ def load_pairs(
     report_problems(folder, problems + unreadable, bad_pairs)
     if not pairs:
         raise PairsError(f"{folder} holds no usable pair")
-    records.write(prepared, pairs)
+    prepared = kept_in(prepared, lambda folder: records.write(folder, pairs))
     return records.read(prepared)
 
 

@@ -37,9 +37,19 @@ from rich.table import Column
 from lowlight_jax.images.files import ImageFileError
 from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
-from lowlight_jax.inference.methods import load_method, print_list, read_mask
-from lowlight_jax.inference.runner import DEFAULT_MODEL, Runner
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, add_debug_flag, run_command
+from lowlight_jax.inference.methods import (
+    is_classical,
+    load_method,
+    print_list,
+    read_mask,
+)
+from lowlight_jax.inference.runner import DEFAULT_MODEL
+from lowlight_jax.runtime.command import (
+    NOTHING_WRITTEN,
+    add_debug_flag,
+    interrupt,
+    run_command,
+)
 from lowlight_jax.runtime.outputs import user_path
 
 PROG = "python -m lowlight_jax.enhance"
@@ -340,7 +350,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Being told to end is like Ctrl-C: the file in the making is finished or removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
     return run_command(
         lambda: run(parse_args(argv, prog), _load_with_cache),
         interrupted=NOTHING_WRITTEN,
@@ -348,12 +358,11 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 
 def _load_with_cache(*arguments):
-    method = load_method(*arguments)
-    if isinstance(method, Runner):  # a classical method does not wait for jax
+    if not is_classical(arguments[0]):  # which does not wait for JAX
         from lowlight_jax.runtime.cache import use_compilation_cache
 
         use_compilation_cache()
-    return method
+    return load_method(*arguments)
 
 
 if __name__ == "__main__":

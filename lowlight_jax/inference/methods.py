@@ -120,13 +120,20 @@ def load_method(
     return Runner(*weights.load_any(model))
 
 
+def is_classical(name: str) -> bool:
+    """Whether a name is that of a classical method; all others are networks."""
+    from lowlight_jax.baselines import METHODS, inpainting
+
+    return name in METHODS or name in map(str.lower, inpainting.METHODS)
+
+
 def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
     """None for other names."""
     from lowlight_jax.baselines import METHODS, inpainting
     from lowlight_jax.baselines.method import parse_params
 
     filling = {title.lower(): f for title, f in inpainting.METHODS.items()}
-    if name not in METHODS and name not in filling:
+    if not is_classical(name):
         return None
     function = filling.get(name) or METHODS[name]
     try:

@@ -10,9 +10,11 @@ import re
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from lowlight_jax.runtime.errors import is_disk_full
 from lowlight_jax.runtime.outputs import PathError, check_folder
 
 _OF_COMPILATION = re.compile(
@@ -34,6 +36,27 @@ def writable_cache(folder: Path) -> Path:
         check_folder(folder, "cache")
     except PathError as error:
         return _temporary_cache(str(error).partition(";")[0]) / folder.name
+    return folder
+
+
+def kept_in(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Has a folder below a cache made; a temporary one where the disk becomes full.
+
+    Args:
+      folder: from `writable_cache`.
+      make: makes the folder that it is given, or leaves nothing.
+    Returns:
+      The folder that was made.
+    """
+    try:
+        make(folder)
+    except Exception as error:
+        other = Path(_temporary_folder().name) / folder.name
+        if not is_disk_full(error) or other == folder:
+            raise
+        _temporary_cache(f"the disk of {folder.parent} is full")
+        make(other)
+        return other
     return folder
 
 

@@ -4,8 +4,11 @@ import argparse
 import codecs
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 from lowlight_jax.runtime import preemption
@@ -35,7 +38,12 @@ def run_command(run: Callable[[], int], *, interrupted: str, failed: int = 1) ->
     show_tracebacks(False)
     _mend_streams()
     try:
-        code = _code_of(run, interrupted, failed)
+        with _interruptible():
+            code = _code_of(run, interrupted, failed)
+        if code == INTERRUPTED:
+            # Where it passed through an exec(), of which JAX has many, CPython remembers
+            # and ends by the signal, whatever is returned; until the next exec().
+            exec("pass")
         sys.stdout.flush()  # a pipe that nobody reads any more shows only now
         return code
     except BrokenPipeError:
@@ -65,6 +73,35 @@ def _code_of(run: Callable[[], int], interrupted: str, failed: int) -> int:
         trace(error)
         print(f"error: {sentence(error)}", file=sys.stderr)
         return failed
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """`interrupt` in the place of Python's own handler of Ctrl-C, if it has one."""
+    before = signal.getsignal(signal.SIGINT)
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if before is not signal.default_int_handler or not is_main_thread:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, as Python's own handler, but where it counts.
+
+    JAX has a callback of the garbage collector, which Python calls often while it
+    traces, and in which any exception is printed and lost.
+    """
+    if frame is not None and frame.f_code.co_name == "_xla_gc_callback":
+        later = threading.Timer(0.02, os.kill, (os.getpid(), number))
+        later.daemon = True
+        later.start()
+    else:
+        raise KeyboardInterrupt
 
 
 def add_debug_flag(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,7 @@ def parse_flags(
         trace(error)
         key = str(error).strip("\"'")
         reason = f"the config has no key {key!r}; lowlight_jax/config.py lists all"
-        if "'get_config'" in key:
+        if "get_config" in key:
             reason = "the config file has no function get_config(); see configs/"
     except SyntaxError as error:
         trace(error)

@@ -5,6 +5,7 @@ what to say: no list of classes is complete, since decoders, OpenCV, XLA and the
 system raise what they like.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -35,10 +36,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Python, NumPy, OpenCV and XLA each say it in their own way."""
     if isinstance(error, MemoryError):
         return True
+    if isinstance(error, (*_EXPECTED, OSError)) or is_disk_full(error):
+        return False
     text = str(error)
-    return not isinstance(error, OSError) and (
-        "RESOURCE_EXHAUSTED" in text or "Insufficient memory" in text
-    )
+    return "RESOURCE_EXHAUSTED" in text or "Insufficient memory" in text
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """The system, TensorStore and ArrayRecord each say it in their own way."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)
 
 
 def sentence(error: BaseException) -> str:
