@@ -21,10 +21,8 @@ import contextlib
 import dataclasses
 import io
 import os
-import struct
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -49,18 +47,6 @@ _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 # Of a side, by the encoders: libjpeg and libwebp.
 _MAX_SIDE_PX = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 _JPEG_EXIF_MAX_BYTES = 65533  # one marker; Pillow refuses more
-# What Pillow raises on damaged input; a test damages files at random.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-)
 
 
 class ImageFileError(ValueError):
@@ -242,7 +228,7 @@ def _open(source: ImageSource) -> Iterator[Image.Image]:
             f"{source} has more pixels than the {MAX_PIXELS // 10**6} million that are "
             "read; make it smaller or cut it up"
         ) from error
-    except ImageFileError:
+    except (ImageFileError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise ImageFileError(f"{source} does not exist") from error
@@ -252,7 +238,7 @@ def _open(source: ImageSource) -> Iterator[Image.Image]:
             f"{source} is {kind}, or of an unknown kind; expected PNG, JPEG, BMP, WebP "
             "or TIFF, so convert it to one of these"
         ) from error
-    except _DECODER_ERRORS as error:
+    except Exception as error:  # decoders raise anything, assertions too
         if isinstance(error, OSError) and error.errno:
             raise ImageFileError(
                 f"{source} cannot be read ({error.strerror}); check its permissions"

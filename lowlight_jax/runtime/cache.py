@@ -135,4 +135,5 @@ def _mend_compilation_cache(directory: Path) -> None:
         except OSError:  # it is not ours to mend
             pass
 
+    warnings.filterwarnings("always", message=_OF_COMPILATION.pattern)  # not once
     warnings.showwarning = show_others

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from lowlight_jax.runtime import preemption
@@ -38,11 +38,11 @@ def run_command(run: Callable[[], int], *, interrupted: str, failed: int = 1) ->
     show_tracebacks(False)
     _mend_streams()
     try:
-        with _interruptible():
+        with _interruptible(), _quiet_threads():
             code = _code_of(run, interrupted, failed)
         if code == INTERRUPTED:
-            # Where it passed through an exec(), of which JAX has many, CPython remembers
-            # and ends by the signal, whatever is returned; until the next exec().
+            # Where it passed through an exec(), as JAX has many, CPython remembers, and
+            # ends by the signal, whatever is returned; the next exec() clears that.
             exec("pass")
         sys.stdout.flush()  # a pipe that nobody reads any more shows only now
         return code
@@ -88,6 +88,29 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """What TensorStore's threads cannot hand on is shown by --debug alone.
+
+    When a checkpoint cannot be written they print dozens of tracebacks, beside the
+    error that says so.
+    """
+
+    def show(
+        kind: type[BaseException], error: BaseException, where: TracebackType | None
+    ) -> None:
+        if threading.current_thread() is threading.main_thread():
+            before(kind, error, where)
+        else:
+            trace(error)
+
+    before, sys.excepthook = sys.excepthook, show
+    try:
+        yield
+    finally:
+        sys.excepthook = before
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """Flags of the commands that take `--config`: what is wrong with them in one line."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from lowlight_jax.runtime.command import DEBUG_HELP, USAGE
 from lowlight_jax.runtime.errors import show_tracebacks, trace
 from lowlight_jax.runtime.outputs import user_path
 
+_LEAST_WIDTH = 40
 _HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 
@@ -40,6 +42,8 @@ def parse_flags(
     flags.DEFINE_bool("debug", False, DEBUG_HELP)
     show_tracebacks("--debug" in words)  # the config file itself may fail
     if _HELP & set(words):
+        if flags.get_help_width() < _LEAST_WIDTH:  # absl would fail
+            os.environ["COLUMNS"] = str(_LEAST_WIDTH)
         print(f"usage: {prog} [flags]\n\n{about}\nflags:\n{_flags_of(define)}")
         sys.exit(0)
     if define_config:
@@ -55,7 +59,9 @@ def parse_flags(
             )
         if not arguments:
             if not flags.FLAGS["verbosity"].present:
-                logging.set_verbosity(logging.WARNING)  # orbax: 30 lines at each save
+                # Orbax: 30 lines at each save, and tracebacks of errors that we tell.
+                debugged = flags.FLAGS.debug
+                logging.set_verbosity(logging.INFO if debugged else logging.FATAL)
             logging.use_absl_handler()
             return
         reason = f"unexpected arguments {arguments}"
@@ -67,7 +73,9 @@ def parse_flags(
             reason = "the config file has no function get_config(); see configs/"
     except SyntaxError as error:
         trace(error)
-        reason = f"{error.filename}, line {error.lineno}: {error.msg}"
+        reason = f"the config is no Python: {error.msg}"
+        if error.filename:
+            reason = f"{error.filename}, line {error.lineno}: {error.msg}"
     except (flags.Error, ValueError, OSError) as error:
         trace(error)
         # A config file's own error comes last, behind where it was looked for.

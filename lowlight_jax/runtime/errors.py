@@ -7,6 +7,7 @@ system raise what they like.
 
 import errno
 import os
+import re
 import sys
 import traceback
 
@@ -85,7 +86,8 @@ def of_item(error: Exception, name: object) -> str:
     if is_out_of_memory(error):
         return f"{name} does not fit into memory"
     text = sentence(error)
-    return text if str(name) in text else f"{name}: {text}"
+    is_named = re.search(rf"(^|/){re.escape(str(name))}\b", text)
+    return text if is_named else f"{name}: {text}"
 
 
 def _first_line(text: str) -> str:
