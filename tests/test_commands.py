@@ -333,7 +333,8 @@ def test_what_device_was_asked_for(monkeypatch):
         ("\0", "the config is no Python: source code"),
     ],
 )
-def test_config_files_that_fail(content, message, call, capsys, tmp_path):
+def test_config_files_that_fail(content, message, call, capsys, monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # ml_collections'
     (tmp_path / "c.py").write_text(content)
     with pytest.raises(SystemExit) as info:
         call("train", "--config=TMP/c.py")
