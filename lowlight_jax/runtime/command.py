@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from lowlight_jax.runtime import preemption
@@ -37,8 +37,10 @@ def run_command(run: Callable[[], int], *, interrupted: str, failed: int = 1) ->
     """
     show_tracebacks(False)
     _mend_streams()
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _show_unraisable
     try:
-        with _interruptible(), _quiet_threads():
+        with _interruptible():
             code = _code_of(run, interrupted, failed)
         if code == INTERRUPTED:
             # Where it passed through an exec(), as JAX has many, CPython remembers, and
@@ -90,27 +92,13 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextlib.contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """What TensorStore's threads cannot hand on is shown by --debug alone.
+def _show_unraisable(unraisable: Any) -> None:
+    """What nobody could handle is shown by --debug alone.
 
-    When a checkpoint cannot be written they print dozens of tracebacks, beside the
-    error that says so.
+    When a checkpoint cannot be written, TensorStore's threads print dozens of such
+    tracebacks, beside the error that says so, until the process has ended.
     """
-
-    def show(
-        kind: type[BaseException], error: BaseException, where: TracebackType | None
-    ) -> None:
-        if threading.current_thread() is threading.main_thread():
-            before(kind, error, where)
-        else:
-            trace(error)
-
-    before, sys.excepthook = sys.excepthook, show
-    try:
-        yield
-    finally:
-        sys.excepthook = before
+    trace(unraisable.exc_value)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
