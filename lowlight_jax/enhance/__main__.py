@@ -47,7 +47,6 @@ from lowlight_jax.inference.runner import DEFAULT_MODEL
 from lowlight_jax.runtime.command import (
     NOTHING_WRITTEN,
     add_debug_flag,
-    interrupt,
     run_command,
 )
 from lowlight_jax.runtime.outputs import user_path
@@ -350,7 +349,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Being told to end is like Ctrl-C: the file in the making is finished or removed.
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return run_command(
         lambda: run(parse_args(argv, prog), _load_with_cache),
         interrupted=NOTHING_WRITTEN,

@@ -28,7 +28,7 @@ from lowlight_jax.reproduce import PAPERS
 from lowlight_jax.runtime import provenance
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
-from lowlight_jax.runtime.command import GOES_ON, interrupt, run_command
+from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags, searched_folders
 from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.outputs import check_folder, check_outside, user_path
@@ -308,7 +308,7 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
     parse_flags(
         define_flags, argv, prog=prog, about=__doc__, define_config=define_config
     )
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     output = user_path(flags.FLAGS.output)
     check_folder(output, "--output")
     check_outside(output, searched_folders(flags.FLAGS.config.data), "--output")

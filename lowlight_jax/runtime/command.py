@@ -1,14 +1,13 @@
 """How a command starts and ends: its streams, `--debug`, errors, its exit code."""
 
+import _thread
 import argparse
 import codecs
 import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lowlight_jax.runtime import preemption
@@ -40,8 +39,7 @@ def run_command(run: Callable[[], int], *, interrupted: str, failed: int = 1) ->
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _show_unraisable
     try:
-        with _interruptible():
-            code = _code_of(run, interrupted, failed)
+        code = _code_of(run, interrupted, failed)
         if code == INTERRUPTED:
             # Where it passed through an exec(), as JAX has many, CPython remembers, and
             # ends by the signal, whatever is returned; the next exec() clears that.
@@ -77,42 +75,22 @@ def _code_of(run: Callable[[], int], interrupted: str, failed: int) -> int:
         return failed
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """`interrupt` in the place of Python's own handler of Ctrl-C, if it has one."""
-    before = signal.getsignal(signal.SIGINT)
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    if before is not signal.default_int_handler or not is_main_thread:
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _show_unraisable(unraisable: Any) -> None:
-    """What nobody could handle is shown by --debug alone.
+    """What nobody can handle, where it occurs, is shown by --debug alone.
 
     When a checkpoint cannot be written, TensorStore's threads print dozens of such
-    tracebacks, beside the error that says so, until the process has ended.
+    tracebacks, beside the error that says so. Ctrl-C is not lost: JAX has a callback of
+    the garbage collector, which Python calls often while it traces.
     """
-    trace(unraisable.exc_value)
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, as Python's own handler, but where it counts.
-
-    JAX has a callback of the garbage collector, which Python calls often while it
-    traces, and in which any exception is printed and lost.
-    """
-    if frame is not None and frame.f_code.co_name == "_xla_gc_callback":
-        later = threading.Timer(0.02, os.kill, (os.getpid(), number))
-        later.daemon = True
-        later.start()
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        _thread.start_new_thread(_interrupt_soon, ())
     else:
-        raise KeyboardInterrupt
+        trace(unraisable.exc_value)
+
+
+def _interrupt_soon() -> None:
+    time.sleep(0.2)  # by then the main thread is where it can be interrupted
+    _thread.interrupt_main()
 
 
 def add_debug_flag(parser: argparse.ArgumentParser) -> None:
