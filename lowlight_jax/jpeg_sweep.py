@@ -135,7 +135,8 @@ def run(args: argparse.Namespace) -> int:
         images = len({row.image for row in rows})
         title = f"mean of {images} images" if images > 1 else rows[0].image
         print_rows(mean_rows(rows), title)
-        write_whole(args.output / CSV_NAME, csv_text(rows).encode())
+        text = csv_text(rows).encode(errors="surrogateescape")  # of names
+        write_whole(args.output / CSV_NAME, text)
         print(f"written: {args.output / CSV_NAME}")
         if plotted:
             write_whole(args.output / PLOT_NAME, plotted)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 
 import cv2
 import jax
@@ -118,6 +119,17 @@ def test_files_are_paired_whatever_their_suffix(folders, capsys):
     assert math.isclose(report["rows"][1]["psnr_rgb"], expected, abs_tol=1e-4)
     assert "8-bit" in report["protocol"] and report["versions"]["jax"]
     assert "psnr_rgb" in capsys.readouterr().out
+
+
+def test_names_that_are_no_utf8(folders):
+    name = os.fsdecode(b"caf\xe9.png")
+    for side, old in (("pred", "1.png"), ("target", "1.png")):
+        (folders / side / old).rename(folders / side / name)
+    assert command(folders, "--output", folders / "scores.csv", "--per-image") == 0
+    assert b"caf\xe9,100.0" in (folders / "scores.csv").read_bytes()
+    assert command(folders, "--output", folders / "scores.json") == 0
+    rows = json.loads((folders / "scores.json").read_text())["rows"]
+    assert name.removesuffix(".png") in [row["image"] for row in rows]
 
 
 def test_csv_has_the_same_rows(folders):

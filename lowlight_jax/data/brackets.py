@@ -23,6 +23,7 @@ from lowlight_jax.data.records import Records
 from lowlight_jax.images.files import find_images, image_size, read_rgb8
 from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
 from lowlight_jax.runtime.errors import of_item
+from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.whole_file import write_whole
 
 MAX_PX = 768
@@ -110,7 +111,7 @@ def load_brackets(
         for scene, files in scenes.items()
         for file in files
     )
-    prepared = Path(cache_dir or default_cache_dir()) / "brackets2" / key
+    prepared = user_path(cache_dir or default_cache_dir()) / "brackets2" / key
     if not records.exist(prepared):
         prepared = writable_cache(prepared)
     if not records.exist(prepared):

@@ -25,6 +25,7 @@ from lowlight_jax.images.files import read_rgb8
 from lowlight_jax.runtime import omissions
 from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
 from lowlight_jax.runtime.errors import of_item
+from lowlight_jax.runtime.outputs import user_path
 
 
 def fingerprint(files: Iterable[tuple[Path, str]]) -> str:
@@ -53,7 +54,9 @@ def load_pairs(
     """
     files, problems = find_pairs(folder)
     sides = [(path, pair.group) for pair in files for path in (pair.low, pair.high)]
-    prepared = Path(cache_dir or default_cache_dir()) / "pairs2" / fingerprint(sides)
+    prepared = (
+        user_path(cache_dir or default_cache_dir()) / "pairs2" / fingerprint(sides)
+    )
     if not records.exist(prepared):
         prepared = writable_cache(prepared)
     if records.exist(prepared):

@@ -312,7 +312,7 @@ def check_fits_format(path: str | Path, h: int, w: int) -> None:
     if max(h, w) > most:
         raise ImageFileError(
             f"{path} cannot hold {w}x{h} px: {Path(path).suffix} ends at {most} px a "
-            "side; choose png or tif"
+            "side; choose another format, png or tif"
         )
 
 

@@ -5,7 +5,9 @@ import argparse
 import codecs
 import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -90,7 +92,10 @@ def _show_unraisable(unraisable: Any) -> None:
 
 def _interrupt_soon() -> None:
     time.sleep(0.2)  # by then the main thread is where it can be interrupted
-    _thread.interrupt_main()
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:  # Windows; this does not wake it
+        _thread.interrupt_main()
 
 
 def add_debug_flag(parser: argparse.ArgumentParser) -> None:
