@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from lowlight_jax.runtime.command import USAGE
+from lowlight_jax.runtime.command import INTERRUPTED, USAGE
 
 # Name, module with `main(argv, prog) -> int`, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -56,4 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return USAGE
     module, _ = COMMANDS[name]
-    return importlib.import_module(module).main(rest, prog=f"lowlight {name}")
+    try:
+        command = importlib.import_module(module)
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return command.main(rest, prog=f"lowlight {name}")

@@ -20,7 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowlight_jax.runtime.cache import use_compilation_cache
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, USAGE, run_command
+from lowlight_jax.runtime.command import (
+    NOTHING_WRITTEN,
+    USAGE,
+    add_debug_flag,
+    run_command,
+)
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.omissions import collecting
+from lowlight_jax.runtime.outputs import check_file, user_path
 
 PROG = "python -m lowlight_jax.evaluate"
 
@@ -43,9 +51,11 @@ def parse_args(
         description="Score enhanced images, or a network on dark ones.",
         epilog="Files are paired by name, whatever their suffix.",
     )
-    parser.add_argument("--pred", type=Path, help="folder of results to score")
-    parser.add_argument("--target", type=Path, help="folder of what they should be")
-    parser.add_argument("--low", type=Path, help="folder of dark originals")
+    parser.add_argument("--pred", type=user_path, help="folder of results to score")
+    parser.add_argument(
+        "--target", type=user_path, help="folder of what they should be"
+    )
+    parser.add_argument("--low", type=user_path, help="folder of dark originals")
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -59,7 +69,7 @@ def parse_args(
     )
     parser.add_argument(
         "--overlap",
-        type=Path,
+        type=user_path,
         metavar="TRAIN",
         help="with --data TEST, folders of images or pairs: which scenes both show",
     )
@@ -106,7 +116,8 @@ def parse_args(
         help="adds columns *_gtmean: scores after matching the target's mean",
     )
     parser.add_argument("--per-image", action="store_true", help="a row for each image")
-    parser.add_argument("--output", type=Path, help="scores.json or scores.csv")
+    parser.add_argument("--output", type=user_path, help="scores.json or scores.csv")
+    add_debug_flag(parser)
     args = parser.parse_args(argv)
     if args.overlap and not args.data:
         parser.error("--overlap TRAIN: expected --data TEST, the folder to compare")
@@ -144,8 +155,11 @@ def compare_scenes(train: Path, test: Path) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
     if args.overlap:
-        return compare_scenes(args.overlap, Path(args.data))
+        return compare_scenes(args.overlap, user_path(args.data))
+    if args.output:
+        check_file(args.output, "--output")
     use_compilation_cache()
+    check_devices()
     from lowlight_jax.evaluation import scoring
     from lowlight_jax.evaluation.report import print_scores, write_report
     from lowlight_jax.evaluation.tables import score_data, score_folders
@@ -155,16 +169,17 @@ def evaluate(args: argparse.Namespace) -> int:
     metrics = scoring.resolve_metrics(filter(None, args.metrics.split(",")))
     problems: list[str] = []
     if args.data or args.brackets:
-        tables = score_data(
-            method,
-            args.data or args.brackets,
-            metrics,
-            split=args.split,
-            stops=args.stops,
-            brackets=bool(args.brackets),
-            validation_every=args.validation_every,
-            test_every=args.test_every,
-        )
+        with collecting() as problems:
+            tables = score_data(
+                method,
+                args.data or args.brackets,
+                metrics,
+                split=args.split,
+                stops=args.stops,
+                brackets=bool(args.brackets),
+                validation_every=args.validation_every,
+                test_every=args.test_every,
+            )
     else:
         roles = ("pred", "target", "low")
         tables, problems = score_folders(

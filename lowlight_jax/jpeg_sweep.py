@@ -10,9 +10,8 @@ interrupted.
 """
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import track
@@ -26,10 +25,18 @@ from lowlight_jax.evaluation.jpeg_quality import (
     print_rows,
     sweep,
 )
-from lowlight_jax.images.files import ImageFileError, search_images
+from lowlight_jax.images.files import check_fits_format, search_images
 from lowlight_jax.images.search import say_left_out
 from lowlight_jax.runtime.cache import use_compilation_cache
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, USAGE, run_command
+from lowlight_jax.runtime.command import (
+    NOTHING_WRITTEN,
+    USAGE,
+    add_debug_flag,
+    run_command,
+)
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.errors import of_item
+from lowlight_jax.runtime.outputs import check_folder, check_outside, user_path
 from lowlight_jax.runtime.whole_file import write_whole
 
 PROG = "python -m lowlight_jax.jpeg_sweep"
@@ -74,7 +81,7 @@ def parse_args(
     parser.add_argument(
         "images",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="IMAGE",
         help="8-bit image file, or folder that is searched with its subfolders",
     )
@@ -87,22 +94,25 @@ def parse_args(
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="DIR",
         help=f"folder for {CSV_NAME} and {PLOT_NAME}",
     )
     parser.add_argument("--no-plot", action="store_true", help="only the CSV")
+    add_debug_flag(parser)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
+    check_folder(args.output, "--output")
+    check_outside(args.output, args.images, "--output")  # the plot is an image, too
+    args.output.mkdir(parents=True, exist_ok=True)
     use_compilation_cache()
+    check_devices()
     from lowlight_jax.evaluation.folders import read_8_bit
 
-    with _saying_where(args.output):
-        args.output.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     files: list[Path] = []
     for path in args.images:
@@ -112,16 +122,17 @@ def run(args: argparse.Namespace) -> int:
             say_left_out(path, expected)
             problems += [f"{path}: {line}" for line in losses.lines()]
             files += found
-        except ImageFileError as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, path))
     rows: list[Row] = []
     for file in track(dict.fromkeys(files), "Encoding", transient=True):
         try:
             pixels = read_8_bit(file)
-        except ImageFileError as error:
-            problems.append(str(error))
+            check_fits_format(file.with_suffix(".jpg"), *pixels.shape[:2])
+            of_image, notes = sweep(str(file), pixels, args.qualities)
+        except Exception as error:
+            problems.append(of_item(error, file))
             continue
-        of_image, notes = sweep(str(file), pixels, args.qualities)
         rows += of_image
         problems += notes
     if rows:
@@ -129,12 +140,11 @@ def run(args: argparse.Namespace) -> int:
         images = len({row.image for row in rows})
         title = f"mean of {images} images" if images > 1 else rows[0].image
         print_rows(mean_rows(rows), title)
-        with _saying_where(args.output):
-            write_whole(args.output / CSV_NAME, csv_text(rows).encode())
+        text = csv_text(rows).encode(errors="surrogateescape")  # of names
+        write_whole(args.output / CSV_NAME, text)
         print(f"written: {args.output / CSV_NAME}")
         if plotted:
-            with _saying_where(args.output):
-                write_whole(args.output / PLOT_NAME, plotted)
+            write_whole(args.output / PLOT_NAME, plotted)
             print(f"written: {args.output / PLOT_NAME}")
     for line in problems:
         print(line, file=sys.stderr)
@@ -152,18 +162,9 @@ def _plot_or_problem(rows: Sequence[Row], problems: list[str]) -> bytes | None:
             "No plot without matplotlib: pip install 'lowlight_jax[plots]', or give "
             "--no-plot"
         )
-        return None
-
-
-@contextlib.contextmanager
-def _saying_where(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"--output {output} cannot be written ({error.strerror}); choose another "
-            "folder"
-        ) from error
+    except Exception as error:  # the CSV is there all the same
+        problems.append(of_item(error, "the plot"))
+    return None
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:

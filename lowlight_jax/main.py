@@ -16,7 +16,9 @@ from lowlight_jax.runtime import preemption
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
-from lowlight_jax.runtime.command_flags import parse_flags
+from lowlight_jax.runtime.command_flags import parse_flags, searched_folders
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.outputs import check_folder, check_outside, user_path
 
 PROG = "python -m lowlight_jax.main"
 
@@ -58,6 +60,9 @@ def _default_workdir() -> Path:
 def run(argv: Sequence[str] | None, prog: str) -> int:
     """Trains as the arguments say; returns the exit code."""
     parse_flags(define_flags, argv, prog=prog, about=__doc__)
+    workdir = user_path(flags.FLAGS.workdir or _default_workdir())
+    check_folder(workdir, "--workdir")
+    check_outside(workdir, searched_folders(flags.FLAGS.config.data), "--workdir")
     keep_freed_memory()
     use_compilation_cache()
     from jax.errors import JaxRuntimeError
@@ -68,12 +73,12 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
     try:
         if flags.FLAGS.distributed:
             parallel.join_processes()
-        workdir = flags.FLAGS.workdir or _default_workdir()
+        check_devices()
         train_and_evaluate(
             flags.FLAGS.config, workdir, may_differ=flags.FLAGS.continue_changed
         )
     except (ValueError, JaxRuntimeError) as error:
-        if not parallel.says_lost_process(error):
+        if not flags.FLAGS.distributed or not parallel.says_lost_process(error):
             raise
         reason = str(error).splitlines()[0]
         raise ConnectionError(

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, add_debug_flag, run_command
+from lowlight_jax.runtime.devices import check_devices
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -65,7 +66,9 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
     )
     parser.add_argument("--height", type=int, default=384, help="pixels")
     parser.add_argument("--width", type=int, default=384, help="pixels")
+    add_debug_flag(parser)
     args = parser.parse_args(argv)
+    check_devices()
     from lowlight_jax.models import MODELS, make_model  # JAX: --help is fast
 
     if args.model not in MODELS:

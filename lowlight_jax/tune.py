@@ -17,6 +17,8 @@ from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.outputs import PathError, check_file, user_path
 
 PROG = "python -m lowlight_jax.tune"
 
@@ -41,11 +43,21 @@ def define_flags(words: list[str]) -> None:
     flags.mark_flag_as_required("config")
 
 
+def check_study(file: Path) -> None:
+    """Raises a PathError where a study can be neither found nor made."""
+    check_file(file, "--study")
+    if file.exists() and file.read_bytes()[:16] not in (b"", b"SQLite format 3\0"):
+        raise PathError(f"--study: {file} is no SQLite file; name another")
+
+
 def run(argv: Sequence[str] | None, prog: str) -> int:
     """Tunes as the arguments say; returns the exit code."""
     parse_flags(define_flags, argv, prog=prog, about=__doc__)
+    file = user_path(flags.FLAGS.study)
+    check_study(file)
     keep_freed_memory()
     use_compilation_cache()
+    check_devices()
     from lowlight_jax.training.search import (
         best_metric,
         default_search,
@@ -58,11 +70,14 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
     search = [parse_range(text, config) for text in flags.FLAGS.search]
     study = tune(
         config,
-        Path(flags.FLAGS.study),
+        file,
         trials=flags.FLAGS.trials,
         search=search or default_search(config),
     )
     print_study(study, best_metric(config))
+    if not any(trial.state.name == "COMPLETE" for trial in study.trials):
+        print("error: no trial was finished", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -48,6 +48,8 @@ def call_command(monkeypatch):
         monkeypatch.setattr(module, "use_compilation_cache", lambda: None)
         return module.main(list(words))
 
+    import grain.python  # noqa: F401 its own flags must not go
+
     before = set(flags.FLAGS)
     yield call
     flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)

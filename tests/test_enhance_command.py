@@ -19,7 +19,7 @@ from lowlight_jax.baselines import METHODS
 from lowlight_jax.enhance import __main__ as command
 from lowlight_jax.images import files as image_files
 from lowlight_jax.images.files import Photo, read_photo, write_photo
-from lowlight_jax.inference import batch
+from lowlight_jax.inference import batch, jobs
 from lowlight_jax.inference.finish import finish
 from lowlight_jax.inference.methods import load_method
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Enhancer
@@ -138,11 +138,14 @@ def test_files_and_folders_together(capsys):
     assert Inverter.made[0].calls and len(Inverter.made[0].calls) == 3
 
 
-def test_results_are_not_taken_for_photos():
-    save("in/a.jpg")
-    for _ in range(2):
-        assert run("in", "--output", "in/enhanced") == 0
-        assert files() == {"in/a.jpg", "in/enhanced/a.png"}
+def test_names_that_differ_by_case_are_two_files(capsys, monkeypatch):
+    save("in/a.png", "in/A.png")
+    assert run("in", "--output", "out") == 0
+    assert len(files()) == 4
+    monkeypatch.setattr(jobs, "ignores_case", lambda folder: True)
+    Inverter.made.clear()
+    refused("in", "--output", "new")
+    assert "same:\n  in/A.png and in/a.png" in capsys.readouterr().err
 
 
 def test_second_run_replaces_the_results():
@@ -228,6 +231,14 @@ def test_inputs_are_never_overwritten(words, capsys):
         (("in", "--output", "notes.txt"), "notes.txt is a file"),
         (("in", "--output", "notes.txt/out"), "notes.txt is a file"),
         (("in/a.png", "--output", "notes.txt/out.png"), "notes.txt is a file"),
+        (
+            ("in/a.png", "--output", "out.avif"),
+            "out.avif: no image is written as .avif",
+        ),
+        (("in", "--output", "new/out.GIF"), "no image is written as .GIF"),
+        (("in", "--output", "in/enhanced"), "in/enhanced lies inside the input folder"),
+        (("in", "in/a.png", "--output", "in/b/c"), "lies inside the input folder in"),
+        (("in", "--output", "in", "--format", "webp"), "in is the input folder in"),
     ],
 )
 def test_wrong_names(words, message, capsys):
@@ -479,6 +490,37 @@ def test_too_little_memory(capsys):
     assert run("in", "--output", "out", factory=Greedy) == 1
     assert "in/b.png does not fit into memory" in capsys.readouterr().err
     assert {"out/a.png", "out/c.png"} <= files()
+
+
+def test_an_unexpected_error_is_that_of_one_photo(capsys):
+    class Broken(Inverter):
+        def __call__(self, image, **options):
+            if image[0, 0, 0] == 1:
+                raise KeyError("nowhere")
+            return super().__call__(image, **options)
+
+    save("in/a.png", "in/b.png", "in/c.png")
+    assert run("in", "--output", "out", factory=Broken) == 1
+    error = capsys.readouterr().err
+    assert error == (
+        "1 failed:\n  in/b.png: unexpected KeyError: 'nowhere'; --debug shows where\n"
+    )
+    assert {"out/a.png", "out/c.png"} <= files()
+
+
+@pytest.mark.parametrize(("image_format", "most"), [("jpg", 65500), ("webp", 16383)])
+def test_a_photo_too_large_for_the_format_is_told_before_it_is_computed(
+    image_format, most, capfd
+):
+    save("in/a.png")
+    write_photo("in/long.png", Photo(np.zeros((1, most + 1, 3), np.uint8)))
+    assert run("in", "--output", "out", "--format", image_format) == 1
+    error = capfd.readouterr().err
+    assert f"long.{image_format} cannot hold {most + 1}x1 px" in error
+    assert len(error.splitlines()) == 2 and len(Inverter.made[0].calls) == 1
+    with pytest.raises(image_files.ImageFileError, match="png or tif"):
+        write_photo(f"a.{image_format}", Photo(np.zeros((1, most + 1, 3), np.uint8)))
+    write_photo(f"a.{image_format}", Photo(np.zeros((1, most, 3), np.uint8)))
 
 
 def test_mistakes_of_ours_are_not_hidden():

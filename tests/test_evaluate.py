@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 
 import cv2
 import jax
@@ -11,8 +12,11 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from lowlight_jax import evaluate
-from lowlight_jax.evaluation import scoring
-from lowlight_jax.evaluation.scoring import Item
+from lowlight_jax.data.pairs import Pair
+from lowlight_jax.evaluation import comparison, scoring
+from lowlight_jax.evaluation.folders import read_items
+from lowlight_jax.evaluation.scoring import Item, Scores, interleave
+from lowlight_jax.inference.methods import ClassicalMethod
 
 
 def picture(seed, h=24, w=32):
@@ -115,6 +119,17 @@ def test_files_are_paired_whatever_their_suffix(folders, capsys):
     assert math.isclose(report["rows"][1]["psnr_rgb"], expected, abs_tol=1e-4)
     assert "8-bit" in report["protocol"] and report["versions"]["jax"]
     assert "psnr_rgb" in capsys.readouterr().out
+
+
+def test_names_that_are_no_utf8(folders):
+    name = os.fsdecode(b"caf\xe9.png")
+    for side, old in (("pred", "1.png"), ("target", "1.png")):
+        (folders / side / old).rename(folders / side / name)
+    assert command(folders, "--output", folders / "scores.csv", "--per-image") == 0
+    assert b"caf\xe9,100.0" in (folders / "scores.csv").read_bytes()
+    assert command(folders, "--output", folders / "scores.json") == 0
+    rows = json.loads((folders / "scores.json").read_text())["rows"]
+    assert name.removesuffix(".png") in [row["image"] for row in rows]
 
 
 def test_csv_has_the_same_rows(folders):
@@ -229,3 +244,83 @@ def test_photographs_are_darkened_by_each_of_the_stops(folders, capsys):
     }
     psnr = {stops: columns["psnr_rgb"]["mean"] for stops, columns in by_stops.items()}
     assert psnr[0] == 100 and 5 < psnr[3] < 15
+
+
+# One bad image never discards the others
+
+
+def failing_on(bright):
+    """A method that fails on images of this value."""
+
+    def method(pair):
+        if pair.low.max() == bright:
+            raise KeyError("odd")
+        return pair.low
+
+    return method
+
+
+def test_only_the_image_that_a_measure_fails_on_is_blank(monkeypatch):
+    run = scoring._run
+
+    def fail_on_white(function, sides, size):
+        if any(image.min() == 255 for image in sides[0]):
+            raise RuntimeError("RESOURCE_EXHAUSTED: 9 GB\nlong")
+        return run(function, sides, size)
+
+    monkeypatch.setattr(scoring, "_run", fail_on_white)
+    items = [Item(str(i), picture(i), picture(i)) for i in range(3)]
+    items[1] = Item("1", np.full_like(picture(1), 255), picture(1))
+    scores = scoring.score_items(items, ["psnr_rgb"])
+    assert scores.columns["psnr_rgb"] == [100.0, None, 100.0]
+    assert scores.notes == ["1: no psnr_rgb: 1 does not fit into memory"]
+
+
+def test_a_pair_that_a_method_fails_on_has_no_row():
+    pairs = [Pair(str(i), str(i), picture(i) // 2, picture(i)) for i in range(3)]
+    pairs[1].low[:] = 200
+    methods = {"odd": failing_on(200), "truth": comparison.truth}
+    options = {"metrics": ["psnr_rgb"], "quiet": True}
+    with pytest.raises(KeyError):  # training does not hide it
+        comparison.score_methods(methods, pairs, **options)
+    tables = comparison.score_methods(methods, pairs, skip_failing=True, **options)
+    assert tables["odd"].names == ["0", "2"]
+    assert tables["odd"].notes[0].startswith("odd, pair 1: unexpected KeyError")
+    assert tables["truth"].names == ["0", "1", "2"] and not tables["truth"].notes
+
+
+def test_parts_of_different_lengths_are_put_together():
+    parts = [Scores([name], {"m": [1.0]}) for name in "ab"]
+    parts[1] = Scores(["b", "d"], {"m": [2.0, 4.0]})
+    assert interleave(parts).names == ["a", "b", "d"]
+
+
+def test_a_file_that_a_method_fails_on_is_named(folders):
+    def function(image):
+        if (image[..., 0] == picture(1)[..., 0]).all():
+            raise cv2.error("bad")
+        return image
+
+    method = ClassicalMethod("odd", function)
+    problems = []
+    files = [(str(i), {"low": folders / "target" / f"{i}.png"}) for i in range(3)]
+    assert [item.name for item in read_items(files, method, problems)] == ["0", "2"]
+    assert len(problems) == 1 and problems[0].startswith("1: unexpected error: bad")
+
+
+def test_bad_pairs_and_photographs_are_named_and_the_rest_is_scored(
+    folders, capsys, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "cache"))
+    for i in range(3):
+        write(folders / "set" / "low" / f"{i}.png", picture(i) // 8)
+        write(folders / "set" / "high" / f"{i}.png", picture(i))
+        write(folders / "photographs" / f"{i}.png", picture(i))
+    for cut in (folders / "set" / "low" / "1.png", folders / "photographs" / "1.png"):
+        cut.write_bytes(cut.read_bytes()[:900])
+    common = ["--model", "gamma", "--split", "all", "--metrics", "psnr"]
+    for name, *more in (("set",), ("photographs", "--stops", "0")):
+        assert evaluate.main([*common, "--data", str(folders / name), *more]) == 1
+        out, error = capsys.readouterr()
+        assert "all" in out and ": 2 pairs" in out
+        assert "1.png is damaged or cut short" in error

@@ -201,6 +201,24 @@ def test_bad_files_are_named_and_the_others_go_on(capsys):
     assert len(err.splitlines()) == 4
 
 
+def test_an_image_that_fails_leaves_the_rows_of_the_others(capfd, monkeypatch):
+    def failing(name, pixels, qualities):
+        if "b.png" in name:
+            raise KeyError("odd")
+        return sweep(name, pixels, qualities)
+
+    save("a.png", "b.png", pixels=PHOTO[:40, :40])
+    save("long.png", pixels=np.zeros((1, 65501, 3), np.uint8))
+    monkeypatch.setattr(jpeg_sweep, "sweep", failing)
+    words = ["long.png", "b.png", "a.png", "--output", "out", "--qualities", "50"]
+    assert main([*words, "--no-plot"]) == 1
+    assert [row["image"] for row in read_csv()] == ["a.png"]
+    error = capfd.readouterr().err.splitlines()
+    assert len(error) == 2
+    assert "cannot hold 65501x1 px" in error[0]
+    assert error[1].startswith("b.png: unexpected KeyError")
+
+
 def test_nothing_to_score(capsys):
     assert main(["no.png", "--output", "out"]) == 2
     assert "error: no image could be scored" in capsys.readouterr().err

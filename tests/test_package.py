@@ -247,15 +247,6 @@ def test_a_command_has_its_own_code_for_errors():
     assert run_command(lambda: 7, interrupted="") == 7
 
 
-@pytest.mark.parametrize("error", [RuntimeError, AttributeError, AssertionError])
-def test_a_mistake_of_ours_keeps_its_traceback(error):
-    def run():
-        raise error("ours")
-
-    with pytest.raises(error, match="ours"):
-        run_command(run, interrupted="")
-
-
 def test_a_closed_pipe_ends_a_command_silently():
     reading, writing = os.pipe()
     os.close(reading)

@@ -36,7 +36,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
 ]
 
 
-class Understood(Exception):
+class Understood(BaseException):  # which no command takes for an error
     """A command has read its arguments, and would start to work."""
 
 

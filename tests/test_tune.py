@@ -151,12 +151,37 @@ def test_a_study_keeps_its_settings(config, tmp_path):
     go_on()  # how it is watched may change
     config.data.batch_size = 16
     with pytest.raises(
-        ConfigError, match="batch_size: 8 then, 16 now.*another --study"
+        ConfigError, match="(?s)batch_size: 8 then, 16 now.*another --study"
     ):
         go_on()
     config.data.batch_size = 8
     with pytest.raises(ConfigError, match="high: 1.0 then, 0.1 now"):
         go_on([dataclasses.replace(SEARCH[0], high=0.1)])
+
+
+def test_a_trial_that_fails_leaves_the_others(config, tmp_path, capsys):
+    def fail_once(trial, config, search, workdir):
+        search[0].suggest(trial)
+        if trial.number == 1:
+            raise OSError(5, "Input/output error", "a.png")
+        return 1.0
+
+    study = tune(config, tmp_path / "s.db", trials=3, search=SEARCH, train=fail_once)
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert capsys.readouterr().err == "trial 2: a.png: Input/output error\n"
+
+
+def test_what_fails_whatever_the_values_ends_the_search(config, tmp_path):
+    calls = []
+
+    def fail(trial, config, search, workdir):
+        calls.append(trial)
+        raise ValueError("there are no pairs")
+
+    with pytest.raises(SearchError, match="two trials failed alike: there are no pai"):
+        tune(config, tmp_path / "s.db", trials=9, search=SEARCH, train=fail)
+    assert len(calls) == 2
 
 
 def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):

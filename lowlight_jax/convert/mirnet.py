@@ -27,7 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
+from lowlight_jax.runtime.command import NOTHING_WRITTEN, add_debug_flag, run_command
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.outputs import check_file, user_path
 
 PROG = "python -m lowlight_jax.convert.mirnet"
 CHECKPOINT = "variables/variables"
@@ -73,7 +75,7 @@ def download(repo: str, revision: str, *, offline: bool = False) -> Path:
         except hub.errors.EntryNotFoundError as error:
             if name != CARD:
                 raise ImportFailed(_why_not(hub, repo, name, error, offline)) from error
-        except (hub.errors.HTTPError, OSError, ValueError) as error:
+        except Exception as error:
             raise ImportFailed(_why_not(hub, repo, name, error, offline)) from error
         else:
             paths[name] = Path(path)
@@ -147,7 +149,7 @@ def read_variables(source: Path) -> dict[str, np.ndarray]:
             for entry in node.attributes
             if not _OF_TRAINING.match(entry.checkpoint_key)
         ]
-    except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever TensorFlow and protobuf make of it
         raise ImportFailed(
             f"{source} holds no checkpoint that TensorFlow can read: "
             f"{_first_line(error)}"
@@ -238,7 +240,7 @@ def keras_output(source: Path, image: np.ndarray) -> np.ndarray:
         infer = tf.saved_model.load(str(source)).signatures["serving_default"]
         (name,) = infer.structured_input_signature[1]
         (pred,) = infer(**{name: tf.constant(image)}).values()
-    except (tf.errors.OpError, OSError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:
         raise ImportFailed(
             f"TensorFlow cannot run {source}: {_first_line(error)}"
         ) from error
@@ -331,7 +333,7 @@ def parse_args(
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--repo", help="repository on the Hugging Face hub")
     source.add_argument(
-        "--source", type=Path, metavar="DIR", help="folder of a SavedModel"
+        "--source", type=user_path, metavar="DIR", help="folder of a SavedModel"
     )
     parser.add_argument(
         "--revision",
@@ -344,8 +346,9 @@ def parse_args(
         help="take --repo from the local cache, without the network",
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="FILE.safetensors"
+        "--output", required=True, type=user_path, metavar="FILE.safetensors"
     )
+    add_debug_flag(parser)
     args = parser.parse_args(argv)
     if args.source and (args.revision or args.offline):
         parser.error("--revision and --offline go with --repo")
@@ -356,8 +359,6 @@ def parse_args(
         )
     if args.output.suffix != ".safetensors":
         parser.error(f"--output {args.output}: expected a name ending in .safetensors")
-    if not args.output.parent.is_dir():
-        parser.error(f"--output: there is no folder {args.output.parent}")
     return args
 
 
@@ -369,6 +370,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from lowlight_jax.weights import save_weights
 
+    check_file(args.output, "--output")
+    check_devices()
     if args.offline:  # not even telemetry; read when huggingface_hub is imported
         os.environ["HF_HUB_OFFLINE"] = "1"
     if args.repo:

@@ -20,13 +20,11 @@ from lowlight_jax.data import records
 from lowlight_jax.data.cached_pairs import fingerprint, report_problems
 from lowlight_jax.data.pairs import Pair, PairsError, size_noting
 from lowlight_jax.data.records import Records
-from lowlight_jax.images.files import (
-    ImageFileError,
-    read_visible_rgb8,
-    search_images,
-)
+from lowlight_jax.images.files import read_visible_rgb8, search_images
 from lowlight_jax.images.search import LeftOut, printable, say_left_out
-from lowlight_jax.runtime.cache import default_cache_dir
+from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
+from lowlight_jax.runtime.errors import of_item
+from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.whole_file import write_whole
 
 MAX_PX = 768
@@ -76,8 +74,8 @@ def find_brackets(folder: str | Path) -> tuple[dict[str, list[Path]], list[str]]
     for scene, files in by_scene.items():
         try:
             sizes = sorted({size_noting(file, notes) for file in files})
-        except ImageFileError as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, scene))
             continue
         if len(files) == 1:
             problems.append(f"{scene}: a single frame; expected two or more")
@@ -118,14 +116,19 @@ def load_brackets(
         for scene, files in scenes.items()
         for file in files
     )
-    prepared = Path(cache_dir or default_cache_dir()) / "brackets2" / key
-    left_out = prepared.with_suffix(".json")  # why, for later calls too
+    prepared = user_path(cache_dir or default_cache_dir()) / "brackets2" / key
     if not records.exist(prepared):
-        prepared.parent.mkdir(parents=True, exist_ok=True)
-        pairs = _read_scenes(scenes, max_px, left_out)
-        if first := next(pairs, None):  # no records can be written of nothing
-            records.write(prepared, itertools.chain([first], pairs))
-    moving, broken = json.loads(left_out.read_text())
+        prepared = writable_cache(prepared)
+    if not records.exist(prepared):
+
+        def prepare(folder: Path) -> None:
+            pairs = _read_scenes(scenes, max_px, folder.with_suffix(".json"))
+            if first := next(pairs, None):  # no records can be written of nothing
+                records.write(folder, itertools.chain([first], pairs))
+
+        prepared = kept_in(prepared, prepare)
+    # Why, for later calls too.
+    moving, broken = json.loads(prepared.with_suffix(".json").read_text())
     report_problems(folder, problems + broken, bad_pairs, "brackets")
     if moving:
         print(
@@ -151,8 +154,8 @@ def _read_scenes(
             yield from bracket_pairs(scene, frames)
         except MovingSceneError:
             moving.append(scene)
-        except (ImageFileError, PairsError) as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, scene))
     write_whole(left_out, json.dumps([moving, problems]).encode())
 
 

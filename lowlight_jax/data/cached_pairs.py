@@ -21,8 +21,11 @@ from lowlight_jax.data.pairs import (
     split_by_group,
 )
 from lowlight_jax.data.records import Records
-from lowlight_jax.images.files import ImageFileError, read_visible_rgb8
-from lowlight_jax.runtime.cache import default_cache_dir
+from lowlight_jax.images.files import read_visible_rgb8
+from lowlight_jax.runtime import omissions
+from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
+from lowlight_jax.runtime.errors import of_item
+from lowlight_jax.runtime.outputs import user_path
 
 
 def fingerprint(files: Iterable[tuple[Path, str]]) -> str:
@@ -51,7 +54,11 @@ def load_pairs(
     """
     files, problems = find_pairs(folder)
     sides = [(path, pair.group) for pair in files for path in (pair.low, pair.high)]
-    prepared = Path(cache_dir or default_cache_dir()) / "pairs2" / fingerprint(sides)
+    prepared = (
+        user_path(cache_dir or default_cache_dir()) / "pairs2" / fingerprint(sides)
+    )
+    if not records.exist(prepared):
+        prepared = writable_cache(prepared)
     if records.exist(prepared):
         report_problems(folder, problems, bad_pairs)
         return records.read(prepared)
@@ -59,14 +66,14 @@ def load_pairs(
     for file in track(files, "Decoding pairs", transient=True):
         try:
             low, high = read_visible_rgb8(file.low), read_visible_rgb8(file.high)
-        except ImageFileError as error:
-            unreadable.append(str(error))
+        except Exception as error:
+            unreadable.append(of_item(error, file.name))
         else:
             pairs.append(Pair(file.name, file.group, low, high))
     report_problems(folder, problems + unreadable, bad_pairs)
     if not pairs:
         raise PairsError(f"{folder} holds no usable pair")
-    records.write(prepared, pairs)
+    prepared = kept_in(prepared, lambda folder: records.write(folder, pairs))
     return records.read(prepared)
 
 
@@ -161,4 +168,4 @@ def report_problems(
         raise PairsError(
             f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
         )
-    print(f"{summary}\nSkipped, as asked.")
+    omissions.report(f"{summary}\nSkipped, as asked.")

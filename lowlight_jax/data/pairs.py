@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight_jax.images.files import ImageFileError, read_header, search_images
+from lowlight_jax.images.files import read_header, search_images
 from lowlight_jax.images.search import (
     LeftOut,
     list_names,
@@ -23,6 +23,7 @@ from lowlight_jax.images.search import (
     say_left_out,
     say_once,
 )
+from lowlight_jax.runtime.errors import of_item
 
 LOL_PARTS = {"train": "our485", "test": "eval15"}  # of Wei et al., BMVC 2018
 
@@ -102,8 +103,8 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
     for name in sorted(low.keys() & high, key=natural_order):
         try:
             sizes = [size_noting(file, notes) for file in (low[name], high[name])]
-        except ImageFileError as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, name))
             continue
         if sizes[0] != sizes[1]:
             (h, w), (h2, w2) = sizes

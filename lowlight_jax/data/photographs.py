@@ -20,16 +20,12 @@ from lowlight_jax.data.pairs import (
     size_noting,
     split_by_group,
 )
-from lowlight_jax.images.files import (
-    ImageFileError,
-    image_size,
-    read_rgb8,
-    read_visible_rgb8,
-    search_images,
-)
-from lowlight_jax.images.search import name_of, say_left_out, say_once
+from lowlight_jax.images.files import read_rgb8, read_visible_rgb8, search_images
+from lowlight_jax.images.search import name_of, say_left_out
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
+from lowlight_jax.runtime import omissions
+from lowlight_jax.runtime.errors import of_item
 
 EMBEDDED = {
     "train": ("astronaut.png", "chelsea.png", "motorcycle_left.png", "ihc.png"),
@@ -63,26 +59,17 @@ class Photographs(Mapping[str, np.ndarray]):
 
     Args:
       files: by name.
-      memory_gib: sets up to this size are decoded once.
+      decoded: those of them that are decoded already.
     """
 
-    def __init__(self, files: Mapping[str, Path], memory_gib: float):
+    def __init__(self, files: Mapping[str, Path], decoded: Mapping[str, np.ndarray]):
         self._files = dict(files)
-        sizes = [image_size(file) for file in self._files.values()]
-        gib = sum(3 * h * w for h, w in sizes) / 2**30
-        if gib <= memory_gib:
-            self._decoded = {
-                n: read_visible_rgb8(file) for n, file in self._files.items()
-            }
-        else:
-            self._decoded = {}
+        self._decoded = {name: decoded[name] for name in files if name in decoded}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return (
-            self._decoded[name]
-            if self._decoded
-            else read_visible_rgb8(self._files[name])
-        )
+        if name in self._decoded:
+            return self._decoded[name]
+        return read_visible_rgb8(self._files[name])
 
     def __iter__(self):
         return iter(self._files)
@@ -105,35 +92,42 @@ def load_photographs(
       folder: what lies in it.
       validation_every, test_every: see `split_by_group`; each photograph is a group.
       bad_files: "error" or "skip".
-      memory_gib: see `Photographs`.
+      memory_gib: a folder up to this size is decoded once.
     Raises:
       PairsError: nothing is there, or files cannot be read; all are listed.
     """
     folder = Path(folder)
-    files, problems, notes = {}, [], {}
+    files, decoded, problems, notes = {}, {}, [], {}
+    left = memory_gib * 2**30
     found, left_out = search_images(folder)
     for file in found:
         name = name_of(file, folder)
+        name = name + file.suffix if name in files else name
         try:
-            size_noting(file, notes)
-        except ImageFileError as error:
-            problems.append(str(error))
+            h, w = size_noting(file, notes)
+            left -= 3 * h * w
+            if left >= 0:
+                decoded[name] = read_visible_rgb8(file)
+        except Exception as error:
+            problems.append(of_item(error, file))
         else:
-            files[name + file.suffix if name in files else name] = file
+            files[name] = file
     say_left_out(folder, left_out, notes)
+    if left < 0:
+        decoded = {}
     if problems:
         listing = "".join(f"\n  {problem}" for problem in problems)
-        summary = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
+        listing = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
         if bad_files == "error":
             raise PairsError(
-                f"{summary}Mend these files, or pass --config.data.bad_pairs=skip"
+                f"{listing}Mend these files, or pass --config.data.bad_pairs=skip"
             )
-        say_once(f"{summary}Skipped, as asked.")
+        omissions.report(f"{listing}Skipped, as asked.")
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
     groups = [f"photograph {name}" for name in names]
     parts = {
-        part: Photographs({names[i]: files[names[i]] for i in chosen}, memory_gib)
+        part: Photographs({names[i]: files[names[i]] for i in chosen}, decoded)
         for part, chosen in split_by_group(groups, validation_every, test_every).items()
     }
     if not parts["train"]:

@@ -95,16 +95,19 @@ def exist(prepared: Path) -> bool:
 def write(prepared: Path, pairs: Iterable[Pair]) -> None:
     """Builds the records; they appear under their name only when all are written."""
     unfinished = prepared.with_name(f"{prepared.name}.{os.getpid()}.tmp")
-    builder = LowlightPairs(
-        pairs=pairs, data_dir=unfinished, file_format=tfds.core.FileFormat.ARRAY_RECORD
-    )
-    builder.download_and_prepare()
     try:
+        builder = LowlightPairs(
+            pairs=pairs,
+            data_dir=unfinished,
+            file_format=tfds.core.FileFormat.ARRAY_RECORD,
+        )
+        builder.download_and_prepare()
         os.replace(unfinished, prepared)
     except OSError:
-        if not exist(prepared):
+        if not exist(prepared):  # else another process was faster
             raise
-        shutil.rmtree(unfinished)  # another process was faster
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(prepared: Path) -> Records:

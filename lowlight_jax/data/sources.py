@@ -15,6 +15,7 @@ import numpy as np
 
 from lowlight_jax.data import photographs
 from lowlight_jax.data.pairs import Pair, PairsError
+from lowlight_jax.runtime.outputs import user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _given(options: Options, key: str, argument: str) -> str:
         raise PairsError(
             f"data.source names a source that needs a folder; pass data.{key}"
         )
-    return folder
+    return str(user_path(folder))
 
 
 SOURCES: dict[str, Callable[[Options, str], Source]] = {

@@ -38,9 +38,19 @@ from rich.table import Column
 from lowlight_jax.images.search import LeftOut, list_names
 from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
-from lowlight_jax.inference.methods import load_method, print_list, read_mask
-from lowlight_jax.inference.runner import DEFAULT_MODEL, Runner
-from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
+from lowlight_jax.inference.methods import (
+    is_classical,
+    load_method,
+    print_list,
+    read_mask,
+)
+from lowlight_jax.inference.runner import DEFAULT_MODEL
+from lowlight_jax.runtime.command import (
+    NOTHING_WRITTEN,
+    add_debug_flag,
+    run_command,
+)
+from lowlight_jax.runtime.outputs import user_path
 
 PROG = "python -m lowlight_jax.enhance"
 FORMATS = ("png", "jpg", "webp", "tif")
@@ -76,14 +86,14 @@ def parse_args(
     parser.add_argument(
         "inputs",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="IN",
         help="image file, or folder that is searched for images with its subfolders",
     )
     parser.add_argument(
         "--output",
         required=True,
-        type=Path,
+        type=user_path,
         metavar="OUT",
         help="folder for the results, which keep their names and subfolders; for a "
         "single IN file also a file name with an image suffix",
@@ -111,7 +121,7 @@ def parse_args(
     )
     parser.add_argument(
         "--mask",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="image of the size of IN, white in the holes that --model repairs, or "
         "opaque there and else transparent (default: the regions of pure black); of "
@@ -176,6 +186,7 @@ def parse_args(
         choices=FORMATS,
         help="of the files in a folder OUT (default: png)",
     )
+    add_debug_flag(parser)
     return parser.parse_args(argv)
 
 
@@ -350,12 +361,11 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 
 def _load_with_cache(*arguments):
-    method = load_method(*arguments)
-    if isinstance(method, Runner):  # a classical method does not wait for jax
+    if not is_classical(arguments[0]):  # which does not wait for JAX
         from lowlight_jax.runtime.cache import use_compilation_cache
 
         use_compilation_cache()
-    return method
+    return load_method(*arguments)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from lowlight_jax.evaluation import scoring
 from lowlight_jax.evaluation.scoring import Item, Scores
 from lowlight_jax.inference.methods import ClassicalMethod
 from lowlight_jax.inference.runner import Runner
+from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.tasks.task import PairMethod
 
 Method = Runner | ClassicalMethod
@@ -37,6 +38,7 @@ def score_methods(
     *,
     metrics: Sequence[str],
     quiet: bool = False,
+    skip_failing: bool = False,
 ) -> dict[str, Scores]:
     """Scores of every method on every pair.
 
@@ -45,16 +47,29 @@ def score_methods(
       pairs: what they are tried on.
       metrics: see `scoring.score_items`.
       quiet: without progress bar.
+      skip_failing: a pair that a method fails on has no row, and is named in its notes;
+        else the error is raised.
     """
 
-    def items(method: PairMethod, title: str) -> Iterator[Item]:
-        for pair in track(pairs, title, transient=True, disable=quiet):
-            yield Item(pair.name, method(pair), pair.high, pair.low, pair.mask)
+    def items(method: PairMethod, title: str, failed: list[str]) -> Iterator[Item]:
+        numbers = range(len(pairs))
+        for number in track(numbers, title, transient=True, disable=quiet):
+            try:
+                pair = pairs[number]
+                pred = method(pair)
+            except Exception as error:
+                if not skip_failing:
+                    raise
+                failed.append(of_item(error, f"{title}, pair {number}"))
+                continue
+            yield Item(pair.name, pred, pair.high, pair.low, pair.mask)
 
-    return {
-        name: scoring.score_items(items(method, name), metrics)
-        for name, method in methods.items()
-    }
+    scores = {}
+    for name, method in methods.items():
+        failed: list[str] = []
+        scores[name] = scoring.score_items(items(method, name, failed), metrics)
+        scores[name].notes += failed
+    return scores
 
 
 def truth(pair: Pair) -> np.ndarray:

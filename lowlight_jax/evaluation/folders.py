@@ -11,6 +11,7 @@ from lowlight_jax.images.files import ImageFileError, read_photo, search_images
 from lowlight_jax.images.search import name_of, printable, say_left_out, say_once
 from lowlight_jax.inference.methods import ClassicalMethod
 from lowlight_jax.inference.runner import Runner
+from lowlight_jax.runtime.errors import of_item
 
 
 def pair_files(
@@ -87,8 +88,8 @@ def read_items(
     for name, files in pairs:
         try:
             images = {role: read_8_bit(file) for role, file in files.items()}
-        except ImageFileError as error:
-            problems.append(str(error))
+        except Exception as error:
+            problems.append(of_item(error, name))
             continue
         if len({image.shape for image in images.values()}) > 1:
             sizes = ", ".join(
@@ -97,5 +98,9 @@ def read_items(
             )
             problems.append(f"{name}: images differ in size or channels: {sizes}")
             continue
-        pred = method(images["low"]) if method else images["pred"]
+        try:
+            pred = method(images["low"]) if method else images["pred"]
+        except Exception as error:
+            problems.append(of_item(error, name))
+            continue
         yield Item(name, pred, images.get("target"), images.get("low"))

@@ -111,7 +111,9 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
         )
         size, rate = f"{row.bytes:.0f}", f"{row.bits_per_pixel:.3f}"
         table.add_row(str(row.quality), psnr, ssim, size, rate)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 80)  # numbers are not folded
+    console.print(table)
 
 
 def csv_text(rows: Sequence[Row]) -> str:

@@ -95,7 +95,8 @@ def write_report(
             "rows": rows,
         }
         text = json.dumps(report, indent=1)
-    write_whole(path, text.encode())
+    # Names that are no UTF-8 stay as they are.
+    write_whole(path, text.encode(errors="surrogateescape"))
 
 
 def _or_none(value: float) -> float | None:

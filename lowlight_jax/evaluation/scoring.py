@@ -17,6 +17,7 @@ import numpy as np
 from lowlight_jax.metrics import METRICS
 from lowlight_jax.ops.colour import luma
 from lowlight_jax.runtime import parallel
+from lowlight_jax.runtime.errors import of_item
 
 WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
 WITHOUT_TARGET = ("niqe", "brisque", "noise_level")
@@ -86,7 +87,7 @@ class Scores:
 def interleave(parts: Sequence[Scores]) -> Scores:
     """Undoes the dealing out of images: part i of n scored images i, i + n, ..."""
     merged = Scores(columns={column: [] for column in parts[0].columns})
-    for i in range(len(parts[0].names)):
+    for i in range(max(len(part.names) for part in parts)):
         for part in parts:
             if i < len(part.names):
                 merged.names.append(part.names[i])
@@ -178,9 +179,7 @@ def _same_size_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]
         yield batch
 
 
-def _score_batch(
-    batch: Sequence[Item], name: str, size: int
-) -> list[float] | list[str]:
+def _score_batch(batch: Sequence[Item], name: str, size: int) -> list[float | str]:
     """A value for each item, or for each the reason why there is none."""
     metric = METRICS[name]
     roles = ("pred", *metric.needs)
@@ -190,8 +189,10 @@ def _score_batch(
             values = metric(*(np.stack(side) / 255.0 for side in sides))
         else:
             values = _run(metric, sides, size)[: len(batch)]
-    except ValueError as error:
-        return [str(error)] * len(batch)
+    except Exception as error:
+        if len(batch) > 1:  # one of them is to blame
+            return [_score_batch([item], name, size)[0] for item in batch]
+        return [of_item(error, batch[0].name).removeprefix(f"{batch[0].name}: ")]
     return [
         float(value) if np.isfinite(value) else "not defined for this image"
         for value in np.asarray(values, np.float64)

@@ -52,11 +52,13 @@ def score_data(
         )
     metrics = metrics or (OF_BRACKETS if brackets else method.task.metrics)
     check_needs(metrics, {"target", "low"} | ({"mask"} if method.needs_mask else set()))
-    options = Options(validation_every=validation_every, test_every=test_every)
+    options = Options(
+        validation_every=validation_every, test_every=test_every, bad_pairs="skip"
+    )
     methods = comparison.all_methods(method)
     return {
         f"{title}: {len(pairs)} pairs": comparison.score_methods(
-            methods, pairs, metrics=metrics
+            methods, pairs, metrics=metrics, skip_failing=True
         )
         for title, pairs in _load_pairs(
             data, method.task, split, stops, brackets, options

@@ -25,7 +25,6 @@ import contextlib
 import dataclasses
 import io
 import os
-import struct
 import threading
 import uuid
 from collections.abc import Iterator
@@ -71,6 +70,8 @@ MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
 Source = str | Path | bytes | BinaryIO
 _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+# Of a side, by the encoders: libjpeg and libwebp.
+_MAX_SIDE_PX = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 # JPEG takes a bit for each 8x8 px; of GIF and moving WebP, far more than is found. (PNG
 # and TIFF are checked where they are taken apart; flat WebP has no bound.)
 _PX_PER_BYTE = {"JPEG": 512, "GIF": 5000, "WEBP": 10_000}
@@ -144,10 +145,8 @@ def find_images(path: str | Path) -> list[Path]:
     return search_images(path)[0]
 
 
-def search_images(
-    path: str | Path, *, results: Path | None = None
-) -> tuple[list[Path], LeftOut]:
-    """As `find_images`, and what is left out; all below `results` is.
+def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
+    """As `find_images`, and what is left out.
 
     Raises:
       ImageFileError: there is no such file or folder.
@@ -157,7 +156,7 @@ def search_images(
         raise ImageFileError(f"{path} does not exist; expected an image or a folder")
     if not path.is_dir():
         return [path], LeftOut()
-    return search(path, READ_SUFFIXES, results=results)
+    return search(path, READ_SUFFIXES)
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -372,8 +371,7 @@ def _open(source: ImageSource, *, pixels: bool = True) -> Iterator[_Opened]:
         raise ImageFileError(f"{source} does not exist") from error
     except Image.UnidentifiedImageError as error:
         raise _unidentified(source, parts.get("tiff")) from error
-    # Decoders raise anything on damaged input; what is meant for the user came first.
-    except Exception as error:
+    except Exception as error:  # decoders raise anything, assertions too
         if isinstance(error, OSError) and error.errno:
             raise ImageFileError(
                 f"{source} cannot be read ({error.strerror}); check its permissions"
@@ -526,6 +524,20 @@ def _fitting_icc(icc: bytes | None, channels: int) -> bytes | None:
 # Writing
 
 
+def check_fits_format(path: str | Path, h: int, w: int) -> None:
+    """Whether a file of this suffix can hold so many pixels.
+
+    Raises:
+      ImageFileError: a side is too long for the format.
+    """
+    most = _MAX_SIDE_PX.get(Path(path).suffix.lower(), max(h, w))
+    if max(h, w) > most:
+        raise ImageFileError(
+            f"{path} cannot hold {w}x{h} px: {Path(path).suffix} ends at {most} px a "
+            "side; choose another format, png or tif"
+        )
+
+
 def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[str]:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
@@ -544,6 +556,7 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[st
             f"{path} has no suffix of an image; expected one of "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
+    check_fits_format(path, *photo.pixels.shape[:2])
     unfinished = path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}")
     try:
         try:
@@ -552,8 +565,8 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[st
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
-    except (OSError, ValueError, struct.error) as error:
-        reason = getattr(error, "strerror", None) or error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageFileError(
             f"{path} could not be written ({reason}); check the folder and the disk, "
             "or choose another format"

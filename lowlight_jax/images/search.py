@@ -16,9 +16,8 @@ _NAMED = 5  # files of each reason; more are counted
 _LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 _HIDDEN = "hidden"
 _OTHER = "no images by their suffix"
-_EARLIER = "results of an earlier run"
 # Reasons that nobody needs to do anything about.
-EXPECTED = {_HIDDEN, _OTHER, _EARLIER}
+EXPECTED = {_HIDDEN, _OTHER}
 
 
 class LeftOut(dict[str, list[Path]]):
@@ -88,15 +87,12 @@ def name_of(file: Path, folder: Path) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def search(
-    folder: Path, suffixes: Sequence[str], *, results: Path | None = None
-) -> tuple[list[Path], LeftOut]:
+def search(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], LeftOut]:
     """The images below a folder, sorted, and what is left out.
 
     Args:
       folder: to be searched.
       suffixes: of images, in lower case.
-      results: a folder below that is left out, with all that lies in it.
     """
     left_out = LeftOut()
     files = []
@@ -115,8 +111,6 @@ def search(
                 reason = _HIDDEN
             elif path.is_symlink():
                 reason = "links to folders, which are not followed"
-            elif results is not None and path.resolve() == results:
-                reason = _EARLIER
             if reason:
                 folders.remove(name)
                 left_out.add(path, reason)

@@ -8,9 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowlight_jax.images.files import ImageFileError, Photo, read_photo, write_photo
+from lowlight_jax.images.files import (
+    Photo,
+    check_fits_format,
+    read_photo,
+    write_photo,
+)
 from lowlight_jax.inference.jobs import Job
 from lowlight_jax.inference.methods import enhance_photo
+from lowlight_jax.runtime.errors import of_item
 
 if TYPE_CHECKING:
     from lowlight_jax.inference.methods import ClassicalMethod
@@ -71,6 +77,7 @@ def enhance_files(
                 reading = reader.submit(read_photo, jobs[index + 1].source)
             if photo is not None:
                 with _noting_failure(outcome, job.source):
+                    check_fits_format(job.target, *photo.pixels.shape[:2])
                     enhanced = enhance_photo(method, photo, progress=show, **options)
                     if writing is not None:
                         writing.result()
@@ -94,11 +101,5 @@ def _save(job: Job, photo: Photo, outcome: Outcome) -> None:
 def _noting_failure(outcome: Outcome, path: Path) -> Iterator[None]:
     try:
         yield
-    except ImageFileError as error:
-        outcome.failures.append(str(error))
-    except ValueError as error:
-        outcome.failures.append(f"{path}: {error}")
-    except OSError as error:
-        outcome.failures.append(f"{path}: {error.strerror}")
-    except MemoryError:
-        outcome.failures.append(f"{path} does not fit into memory")
+    except Exception as error:
+        outcome.failures.append(of_item(error, path))

@@ -1,13 +1,19 @@
 """Which photograph becomes which file, found out before anything is computed."""
 
 import dataclasses
-import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from lowlight_jax.images.files import IMAGE_SUFFIXES, search_images
 from lowlight_jax.images.search import LeftOut
+from lowlight_jax.runtime.outputs import (
+    PathError,
+    check_folder,
+    check_outside,
+    ignores_case,
+)
 
 
 class UsageError(ValueError):
@@ -31,15 +37,16 @@ def plan_jobs(
     """Pairs every photograph with the file it becomes.
 
     Args:
-      inputs: files, and folders to search; what lies below `output` is left out, so
-        that a second run does not take the results of the first for photographs.
+      inputs: files, and folders to search.
       output: a file, if the only input is a file and `output` has an image suffix; else
         a folder, in which relative paths and stems are kept.
       image_format: "png", "jpg", ...; None is png, or what the suffix of `output` says.
       left_out: is told what in the folders is no job.
     Raises:
       UsageError: inputs that do not exist, nothing to do, two inputs with the same
-        output name, an output that is an input, or an output that cannot be a folder.
+        output name, an output that is an input or lies inside a folder of inputs, where
+        a second run would take the results of the first for photographs, or one that
+        cannot be a folder or is named like a file of an unknown kind.
     """
     missing = [f"  {path}" for path in inputs if not path.exists()]
     if missing:
@@ -62,6 +69,7 @@ def plan_jobs(
             "save; name a folder"
         )
     else:
+        _check_means_folder(output)
         jobs = _jobs_into_folder(inputs, output, f".{image_format or 'png'}", left_out)
         folder = output
     if not jobs:
@@ -71,18 +79,33 @@ def plan_jobs(
         )
         raise UsageError("\n  ".join([nothing, *left_out.lines()]))
     _check_names(jobs)
-    _check_folder(folder)
+    try:
+        check_folder(folder, "--output")
+        if not names_file:
+            check_outside(output, inputs, "--output")
+        _check_case(jobs, folder)
+    except PathError as error:
+        raise UsageError(str(error)) from error
     return jobs
+
+
+def _check_means_folder(output: Path) -> None:
+    """A name like out.avif is no folder, unless there is one of this name."""
+    suffix = output.suffix
+    if re.fullmatch(r"\.[A-Za-z]\w*", suffix) and not output.exists():
+        raise UsageError(
+            f"--output {output}: no image is written as {suffix}; expected "
+            f"{' '.join(IMAGE_SUFFIXES)}, or a folder: one with such a name must exist"
+        )
 
 
 def _jobs_into_folder(
     inputs: Sequence[Path], output: Path, suffix: str, left_out: LeftOut
 ) -> list[Job]:
     jobs = {}  # keyed by both names: the same file may be given twice
-    results = output.resolve()
     for path in inputs:
         base = path if path.is_dir() else path.parent
-        found, others = search_images(path, results=results)
+        found, others = search_images(path)
         for reason, paths in others.items():
             for other in paths:
                 left_out.add(other, reason)
@@ -116,17 +139,15 @@ def _check_names(jobs: Sequence[Job]) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
-    """Finds out before the work whether results can be saved; creates nothing."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
+def _check_case(jobs: Sequence[Job], folder: Path) -> None:
+    """Names that differ by case only are one file where the disk does not tell them."""
+    by_name = defaultdict(list)
+    for job in jobs:
+        by_name[str(job.target).casefold()].append(job.source)
+    clashes = [sources for sources in by_name.values() if len(sources) > 1]
+    if clashes and ignores_case(folder):
+        names = [f"  {' and '.join(map(str, sources))}" for sources in clashes]
         raise UsageError(
-            f"--output: {existing} is a file, so {folder} cannot be a folder; choose "
-            "another name"
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"--output: nothing can be saved in {existing}; check its permissions"
+            "\n".join(["The disk of --output takes these names for the same:", *names])
+            + "\nRename them, or enhance them in separate runs into separate folders."
         )

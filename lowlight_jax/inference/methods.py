@@ -22,6 +22,8 @@ from rich.text import Text
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.files import Photo, Source, read_photo
 from lowlight_jax.inference.finish import blend, finish
+from lowlight_jax.runtime.devices import check_devices
+from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.progress import Listener, listening
 
 if TYPE_CHECKING:
@@ -102,9 +104,12 @@ def load_method(
             f"{model} is a network, and only classical methods have parameters; leave "
             "--param out"
         )
+    check_devices()
     from lowlight_jax import weights
     from lowlight_jax.inference.runner import Runner
 
+    if str(model) not in weights.shipped_names():
+        model = user_path(model)
     if str(model) not in weights.shipped_names() and not Path(model).exists():
         raise ValueError(
             f"{model}: there is no such network, classical method, workdir or file; "
@@ -113,13 +118,20 @@ def load_method(
     return Runner(*weights.load_any(model))
 
 
+def is_classical(name: str) -> bool:
+    """Whether a name is that of a classical method; all others are networks."""
+    from lowlight_jax.baselines import METHODS, inpainting
+
+    return name in METHODS or name in map(str.lower, inpainting.METHODS)
+
+
 def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
     """None for other names."""
     from lowlight_jax.baselines import METHODS, inpainting
     from lowlight_jax.baselines.method import parse_params
 
     filling = {title.lower(): f for title, f in inpainting.METHODS.items()}
-    if name not in METHODS and name not in filling:
+    if not is_classical(name):
         return None
     function = filling.get(name) or METHODS[name]
     try:
@@ -238,7 +250,7 @@ def _network_rows() -> list[tuple[str, ...]]:
 
     rows = []
     for name in shipped_names():
-        card = (SHIPPED / f"{name}.md").read_text()
+        card = (SHIPPED / f"{name}.md").read_text("utf-8")
         about = card.split("\n\n")[1]
         trained_on = re.search(r"\*\*Data\*\*: (.*?)(?=\n- |\n\n|\Z)", card, re.DOTALL)
         rows.append((name, _line(about), "", "trained on " + _line(trained_on[1])))

@@ -29,8 +29,10 @@ from lowlight_jax.runtime import provenance
 from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
-from lowlight_jax.runtime.command_flags import parse_flags
+from lowlight_jax.runtime.command_flags import parse_flags, searched_folders
+from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.lock import locked
+from lowlight_jax.runtime.outputs import check_folder, check_outside, user_path
 
 if TYPE_CHECKING:
     from lowlight_jax.data.pairs import Pair
@@ -309,8 +311,12 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
         define_flags, argv, prog=prog, about=__doc__, define_config=define_config
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    output = user_path(flags.FLAGS.output)
+    check_folder(output, "--output")
+    check_outside(output, searched_folders(flags.FLAGS.config.data), "--output")
     keep_freed_memory()
     use_compilation_cache()
+    check_devices()
     from lowlight_jax.reproduce import recipes
 
     command = flags.FLAGS.config
@@ -318,7 +324,7 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
         recipes.make_quick(command)
     names = list(recipes.trainings(flags.FLAGS.paper, command))
     given = parse_given(flags.FLAGS.model, names)
-    page = reproduce(flags.FLAGS.paper, command, Path(flags.FLAGS.output), given)
+    page = reproduce(flags.FLAGS.paper, command, output, given)
     print(f"written: {page}")
     return 0
 

@@ -2,10 +2,13 @@
 
 import csv
 import dataclasses
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from lowlight_jax.runtime.errors import of_item
 
 TIMES_FILE = "times.csv"
 
@@ -33,7 +36,10 @@ def run_parts(parts: Sequence[Part], output: Path) -> None:
     Args:
       parts: all there are.
       output: gets `times.csv`, a line for each part, and for each time it was cut off.
+    Raises:
+      ValueError: some failed; the others are done, and all failures are listed.
     """
+    failures = []
     for number, part in enumerate(parts, 1):
         place = f"[{number}/{len(parts)}] {part.title}"
         if part.result.exists():
@@ -44,10 +50,20 @@ def run_parts(parts: Sequence[Part], output: Path) -> None:
         started = time.monotonic()
         try:
             part.make()
+        except Exception as error:
+            failures.append(of_item(error, part.title))
+            print(f"{place} failed: {failures[-1]}", file=sys.stderr)
         finally:
             with (output / TIMES_FILE).open("a", newline="") as file:
                 seconds = f"{time.monotonic() - started:.1f}"
                 csv.writer(file).writerow([part.kind, part.title, seconds])
+    if failures:
+        raise ValueError(
+            "\n  ".join(
+                [f"{len(failures)} of {len(parts)} parts failed:", *failures]
+                + ["The others are kept; the same command tries these again"]
+            )
+        )
 
 
 def hours(output: Path) -> dict[str, float]:

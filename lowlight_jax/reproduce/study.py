@@ -26,6 +26,7 @@ from lowlight_jax.evaluation import scoring
 from lowlight_jax.evaluation.scoring import Item, Scores
 from lowlight_jax.images.files import Photo, read_rgb8, write_photo
 from lowlight_jax.reproduce.parts import Part
+from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.progress import listening
 from lowlight_jax.runtime.whole_file import write_whole
 from lowlight_jax.tasks.task import PairMethod
@@ -124,16 +125,22 @@ class Study:
 
     def _run_and_score(self, run: Run) -> None:
         method = run.make()
+        failures = []
         with _progress() as progress:
             bar = progress.add_task(run.name, total=len(self.pairs))
             for index, pair in enumerate(self.pairs):
                 file = self._image_file(run, index)
                 if not file.exists():
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    with listening(partial(_advance, progress, bar, index)):
-                        pixels = method(pair)
-                    write_photo(file, Photo(pixels))
+                    try:
+                        with listening(partial(_advance, progress, bar, index)):
+                            pixels = method(pair)
+                        write_photo(file, Photo(pixels))
+                    except Exception as error:
+                        failures.append(of_item(error, pair.name))
                 _advance(progress, bar, index, 1.0)
+        if failures:  # the other pictures are kept
+            raise ValueError("; ".join(failures))
         items = (
             Item(
                 pair.name,

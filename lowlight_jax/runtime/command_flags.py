@@ -1,15 +1,20 @@
 """Flags of the commands that take `--config`: what is wrong with them in one line."""
 
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from lowlight_jax.runtime.command import USAGE
+from lowlight_jax.runtime.command import DEBUG_HELP, USAGE
+from lowlight_jax.runtime.errors import show_tracebacks, trace
+from lowlight_jax.runtime.outputs import user_path
 
+_LEAST_WIDTH = 40
 _HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 
@@ -36,7 +41,11 @@ def parse_flags(
     """
     words = [prog, *(sys.argv[1:] if argv is None else argv)]
     define(words)
+    flags.DEFINE_bool("debug", False, DEBUG_HELP)
+    show_tracebacks("--debug" in words)  # the config file itself may fail
     if _HELP & set(words):
+        if flags.get_help_width() < _LEAST_WIDTH:  # absl would fail
+            os.environ["COLUMNS"] = str(_LEAST_WIDTH)
         print(f"usage: {prog} [flags]\n\n{about}\nflags:\n{_flags_of(define)}")
         sys.exit(0)
     if define_config:
@@ -51,16 +60,20 @@ def parse_flags(
             )
         if not arguments:
             if not flags.FLAGS["verbosity"].present:
-                logging.set_verbosity(logging.WARNING)  # orbax: 30 lines at each save
+                # Orbax: 30 lines at each save, and tracebacks of errors that we tell.
+                debugged = flags.FLAGS.debug
+                logging.set_verbosity(logging.INFO if debugged else logging.FATAL)
             logging.use_absl_handler()
             return
         reason = f"unexpected arguments {arguments}"
     except (flags.Error, ValueError, OSError) as error:
+        trace(error)
         # A config file's own error comes last, behind where it was looked for.
         reason = str(error).strip().splitlines()[-1].strip()
         if "No such file" in reason:
             reason += "; configs/ is a folder of the source, not of what pip installs"
     except Exception as error:  # a config file is a program: whatever it raises
+        trace(error)
         reason = _unknown_key(error) or _in_config_file(error)
     print(f"error: {reason} (--help shows the flags)", file=sys.stderr)
     sys.exit(USAGE)
@@ -85,6 +98,8 @@ def _unknown_key(error: Exception) -> str:
 
 def _in_config_file(error: Exception) -> str:
     """What a config file raised, and where."""
+    if isinstance(error, AttributeError) and "get_config" in str(error):
+        return "the config file has no function get_config(); see configs/"
     *_, last = traceback.extract_tb(error.__traceback__)
     file, line = last.filename, last.lineno
     if isinstance(error, SyntaxError):
@@ -93,7 +108,17 @@ def _in_config_file(error: Exception) -> str:
     return f"{file}, line {line}: {type(error).__name__}: {what}"
 
 
+def searched_folders(data: ConfigDict) -> list[Path]:
+    """Folders that are searched for images, with their subfolders."""
+    found = [data.photographs, data.brackets]
+    if data.root:
+        parts = ("low", "high", "our485", "eval15")
+        found += [f"{data.root}/{part}" for part in parts]
+    return [user_path(folder) for folder in found if folder]
+
+
 def _flags_of(define: Callable) -> str:
     """Absl's description of the flags that `define` defines."""
     module = define.__module__ if define.__module__ != "__main__" else sys.argv[0]
-    return flags.FLAGS.module_help(module).strip().partition("\n")[2]
+    own, shared = (flags.FLAGS.module_help(name) for name in (module, __name__))
+    return "\n".join(text.strip().partition("\n")[2] for text in (own, shared))

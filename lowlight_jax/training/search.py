@@ -21,6 +21,7 @@ from rich.table import Table
 from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.metrics import METRICS
 from lowlight_jax.models import make_model
+from lowlight_jax.runtime.errors import is_out_of_memory, of_item, sentence
 from lowlight_jax.runtime.lock import locked
 from lowlight_jax.training.resume import check_same, decisive, describe, differences
 
@@ -279,6 +280,7 @@ def _run_trials(
 
     from lowlight_jax.training.telemetry import TrainingDiverged
 
+    failed_before = ""
     running = optuna.trial.TrialState.RUNNING
     while True:
         # One that is running was cut off: only one process works on a study.
@@ -295,9 +297,15 @@ def _run_trials(
             study.tell(trial, train(trial, config, search, workdir))
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except TrainingDiverged as error:
-            print(f"trial {trial.number + 1}: {error}", file=sys.stderr)
+        except Exception as error:
+            failure = of_item(error, f"trial {trial.number + 1}")
+            print(failure, file=sys.stderr)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            of_values = isinstance(error, TrainingDiverged) or is_out_of_memory(error)
+            reason = "" if of_values else sentence(error)
+            if reason and reason == failed_before:  # so will the others
+                raise SearchError(f"two trials failed alike: {reason}") from error
+            failed_before = reason
         jax.clear_caches()  # every width and batch size has programs of its own
 
 

@@ -71,7 +71,7 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
             flat = {name: file.get_tensor(name) for name in file.keys()}
         fields = json.loads(header["model"])
         network = make_model(**fields)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as e:
+    except Exception as e:  # a header can hold anything
         raise WeightsError(
             f"{path} is not a weights file of lowlight_jax ({e}); expected one written "
             "by training or by save_weights"
