@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 # How far floating point samples may lie outside [0, 1], as resampling and rounding
-# leave them; they are clipped. What lies farther out means something else.
-TOLERANCE = 1e-3
+# leave them: half a step of 8 bits. They are clipped; what lies farther out means
+# something else.
+TOLERANCE = 0.5 / 255
 _UNIT = "sRGB in [0, 1]"
 
 
@@ -33,6 +34,7 @@ def in_range(
     """
     if not _is_known(array):
         return None
+    array = np.asarray(array)  # XLA on CPU leaves NaN out of minima and maxima
     low, high = float(array.min()), float(array.max())
     if math.isnan(low):
         raise ValueError(f"{name} holds NaN; expected {expected}: replace these values")

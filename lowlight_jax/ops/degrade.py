@@ -124,6 +124,7 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
     light = srgb_to_linear(_tone_curve(high, 1.0 / contrast))
     light *= balance[None, None] * mixed * 2.0 ** (lost - stops)
     halvings = exposure.noise_halvings * _uniform(keys[5])
+    light = jnp.maximum(light, 0.0)
     read = exposure.read_noise_u8 / 255 * _normal(keys[6], high.shape)
     shot = exposure.shot_noise_u8 / 255 * _normal(keys[7], high.shape)
     light += (read + jnp.sqrt(light) * shot) * 2.0**-halvings
@@ -132,6 +133,7 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
 
 def _tone_curve(values: jax.Array, contrast: jax.Array) -> jax.Array:
     """Odds to the power of `contrast`: an S for more than 1, undone by 1 / contrast."""
+    values = jnp.clip(values, 0.0, 1.0)
     bright = values**contrast
     return bright / (bright + (1.0 - values) ** contrast)
 
