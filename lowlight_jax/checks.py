@@ -43,7 +43,9 @@ def in_range(
             f"{name} holds infinities; expected {expected}: replace these values"
         )
     if low < lowest or high > highest:
-        remedy = "divide by the code of white, 255 for 8 bits" if high > 2 else "clip"
+        remedy = (
+            "divide by the code of white (255 of 8 bits)" if high > 2 else "clip it"
+        )
         raise ValueError(
             f"{name} holds values from {low:g} to {high:g}; expected {expected}: "
             f"{remedy} first"

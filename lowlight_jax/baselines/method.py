@@ -137,7 +137,7 @@ def _parse(name: str, text: str, annotation: object) -> object:
 
 def _check(name: str, value: object, annotation: object) -> None:
     if typing.get_origin(annotation) is typing.Literal:
-        good = value in typing.get_args(annotation)
+        good = isinstance(value, str) and value in typing.get_args(annotation)
     else:
         kind, limits, many = _kind_and_range(annotation)
         given = value if many and isinstance(value, Sequence) else (value,)

@@ -32,6 +32,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
+from lowlight_jax.checks import number
 from lowlight_jax.images.deep import (
     is_deep_colour,
     read_deep_colour,
@@ -323,8 +324,10 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
       quality: of JPEG and WebP, 1 to 100.
     Raises:
       ImageFileError: unknown suffix, unwritable place, or too large for the format.
+      ValueError: quality is none of these.
     """
     path = Path(path)
+    quality = round(number("quality", quality, 1, 100))
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ImageFileError(
             f"{path} has no suffix of an image; expected one of "

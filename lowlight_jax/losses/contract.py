@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from lowlight_jax.checks import in_range, same_shape
 from lowlight_jax.types import Images
 
+_LARGEST = 1e8  # of a prediction; a picture's sum of squares is finite then
 _MOST_NOISE = 1.0  # beyond [0, 1], of a target
 
 
@@ -58,7 +59,8 @@ def check_pair(
         1 + _MOST_NOISE,
         expected="sRGB in [0, 1]",
     )
-    return tuple(
+    pred, target = (
         jnp.asarray(i, jnp.promote_types(jnp.result_type(i), jnp.float32))
         for i in (pred, target)
     )
+    return jnp.clip(pred, -_LARGEST, _LARGEST), target

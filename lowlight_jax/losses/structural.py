@@ -17,7 +17,7 @@ from lowlight_jax.ops.structure import (
     usable_scales,
     weighted_product,
 )
-from lowlight_jax.types import PerImage
+from lowlight_jax.types import Images, PerImage
 
 # The power w < 1 has slope w * t**(w - 1), which grows without bound towards t = 0:
 # the floor keeps the gradient finite, and that of the other scales alive.
@@ -38,9 +38,13 @@ def structural_loss(pred: ArrayLike, target: ArrayLike) -> PerImage:
     Differs: terms are floored at 1e-4; below 161 px the first n weights, those of the
       scales that fit, are used, renormalised to sum 1 (81 px: 4, 41: 3, 21: 2).
     """
-    pred, target = check_pair(
-        "structural_loss", pred, target, min_side_px=min_side_px(2)
+    return ms_ssim_distance(
+        *check_pair("structural_loss", pred, target, min_side_px=min_side_px(2))
     )
+
+
+def ms_ssim_distance(pred: Images, target: Images) -> PerImage:
+    """`structural_loss` of images that both may leave [0, 1], as noisy ones do."""
     scales = usable_scales(min(pred.shape[1:3]))
     weights = jnp.asarray(MS_SSIM_WEIGHTS[:scales])
     if scales < len(MS_SSIM_WEIGHTS):
