@@ -6,12 +6,14 @@ Everything wrong with the folder is reported together, before that.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.progress import track
 
 from lowlight_jax.data import records
+from lowlight_jax.data.memory import Kept, Mapped, Memory
 from lowlight_jax.data.pairs import (
     LOL_PARTS,
     Pair,
@@ -55,18 +57,22 @@ def load_pairs(
     if records.exist(prepared):
         report_problems(folder, problems, bad_pairs)
         return records.read(prepared)
-    pairs, unreadable = [], []
-    for file in track(files, "Decoding pairs", transient=True):
-        try:
-            low, high = read_rgb8(file.low), read_rgb8(file.high)
-        except ImageFileError as error:
-            unreadable.append(str(error))
-        else:
-            pairs.append(Pair(file.name, file.group, low, high))
-    report_problems(folder, problems + unreadable, bad_pairs)
-    if not pairs:
+
+    def decoded() -> Iterator[Pair]:
+        for file in track(files, "Decoding pairs", transient=True):
+            try:
+                low, high = read_rgb8(file.low), read_rgb8(file.high)
+            except ImageFileError as error:
+                problems.append(str(error))
+                continue
+            if not problems or bad_pairs != "error":  # else nothing will be written
+                yield Pair(file.name, file.group, low, high)
+        report_problems(folder, problems, bad_pairs)
+
+    pairs = decoded()
+    if not (first := next(pairs, None)):
         raise PairsError(f"{folder} holds no usable pair")
-    records.write(prepared, pairs)
+    records.write(prepared, itertools.chain([first], pairs))
     return records.read(prepared)
 
 
@@ -78,7 +84,7 @@ def load_split(
     test_every: int = 0,
     cache_dir: str | Path = "",
     bad_pairs: str = "error",
-    memory_gib: float = 4.0,
+    memory: Memory | None = None,
 ) -> Sequence[Pair]:
     """Pairs of a folder: "train", "validation", "test" or "all".
 
@@ -87,7 +93,7 @@ def load_split(
       split: which part; of LOL as it is distributed, "test" is its own.
       validation_every, test_every: see `split_by_group`.
       cache_dir, bad_pairs: see `load_pairs`.
-      memory_gib: sets up to this size are decoded once, larger ones at each access.
+      memory: where decoded pairs are kept while there is room.
     Raises:
       PairsError: the folder is not what it should be, or the split is empty.
     """
@@ -107,7 +113,7 @@ def load_split(
         root,
         validation_every=validation_every,
         test_every=test_every,
-        memory_gib=memory_gib,
+        memory=memory,
     )
 
 
@@ -118,7 +124,7 @@ def part_of(
     *,
     validation_every: int,
     test_every: int,
-    memory_gib: float,
+    memory: Memory | None = None,
 ) -> Sequence[Pair]:
     """The records of a part, as `load_split` returns them; `root` is for the message.
 
@@ -131,22 +137,7 @@ def part_of(
         chosen = parts[split]
     if not chosen:
         raise PairsError(f"the {split} part of {root} is empty")
-    pairs = _Subset(records, chosen)
-    gib = len(pairs) * (pairs[0].low.nbytes + pairs[0].high.nbytes) / 2**30
-    return list(pairs) if gib <= memory_gib else pairs
-
-
-class _Subset(Sequence[Pair]):
-    """Some of the records, decoded at each access."""
-
-    def __init__(self, records: Sequence[Pair], indices: Sequence[int]):
-        self._records, self._indices = records, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Pair:
-        return self._records[self._indices[index]]
+    return Kept(Mapped(chosen, records.__getitem__), memory or Memory())
 
 
 def report_problems(

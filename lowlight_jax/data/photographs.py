@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from lowlight_jax.data.memory import Mapped, Memory
 from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_group
 from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
@@ -50,20 +51,34 @@ class Photographs(Mapping[str, np.ndarray]):
 
     Args:
       files: by name.
-      memory_gib: sets up to this size are decoded once.
+      memory: where they are kept while there is room.
     """
 
-    def __init__(self, files: Mapping[str, Path], memory_gib: float):
-        self._files = dict(files)
-        sizes = [image_size(file) for file in self._files.values()]
-        gib = sum(3 * h * w for h, w in sizes) / 2**30
-        if gib <= memory_gib:
-            self._decoded = {n: read_rgb8(file) for n, file in self._files.items()}
-        else:
-            self._decoded = {}
+    def __init__(self, files: Mapping[str, Path], memory: Memory):
+        self._files, self._memory = dict(files), memory
+        self._decoded: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._decoded[name] if self._decoded else read_rgb8(self._files[name])
+        file = self._files[name]
+        return self._memory.kept(self._decoded, name, lambda: read_rgb8(file))
+
+    def decode(self) -> list[str]:
+        """Decodes those that there is room for.
+
+        Returns:
+          A sentence for each that cannot be read; it is left out from now on.
+        """
+        problems = []
+        for name in list(self._files):
+            try:
+                self[name]
+            except ImageFileError as error:
+                problems.append(str(error))
+                del self._files[name]
+            else:
+                if name not in self._decoded:
+                    break
+        return problems
 
     def __iter__(self):
         return iter(self._files)
@@ -78,7 +93,7 @@ def load_photographs(
     validation_every: int,
     test_every: int = 0,
     bad_files: str = "error",
-    memory_gib: float = 4.0,
+    memory: Memory | None = None,
 ) -> dict[str, Photographs]:
     """The "train", "validation" and "test" part of a folder and its subfolders.
 
@@ -86,7 +101,7 @@ def load_photographs(
       folder: what lies in it.
       validation_every, test_every: see `split_by_group`; each photograph is a group.
       bad_files: "error" or "skip".
-      memory_gib: see `Photographs`.
+      memory: see `Photographs`.
     Raises:
       PairsError: nothing is there, or files cannot be read; all are listed.
     """
@@ -99,17 +114,13 @@ def load_photographs(
             problems.append(str(error))
         else:
             files[str(file.relative_to(folder).with_suffix(""))] = file
-    if problems and bad_files == "error":
-        listing = "".join(f"\n  {problem}" for problem in problems)
-        raise PairsError(
-            f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
-            "Mend these files, or pass --config.data.bad_pairs=skip"
-        )
+    report_unreadable(folder, problems, bad_files)
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
     groups = [f"photograph {name}" for name in names]
+    memory = memory or Memory()
     parts = {
-        part: Photographs({names[i]: files[names[i]] for i in chosen}, memory_gib)
+        part: Photographs({names[i]: files[names[i]] for i in chosen}, memory)
         for part, chosen in split_by_group(groups, validation_every, test_every).items()
     }
     if not parts["train"]:
@@ -117,36 +128,58 @@ def load_photographs(
     return parts
 
 
+def report_unreadable(
+    folder: str | Path, problems: Sequence[str], bad_files: str
+) -> None:
+    """Lists them: in a `PairsError`, or printed where they may be skipped."""
+    if not problems:
+        return
+    listing = "".join(f"\n  {problem}" for problem in problems)
+    summary = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}"
+    if bad_files == "error":
+        raise PairsError(
+            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
+        )
+    print(f"{summary}\nSkipped, as asked.")
+
+
 def darkened_pairs(
     photographs: Mapping[str, np.ndarray],
     exposure: Exposure,
     stops: Sequence[float] = (2.0, 3.0),
-) -> list[Pair]:
+) -> Sequence[Pair]:
     """Each photograph under-exposed by each of the stops, otherwise as `exposure`.
 
-    By 0 stops it is the photograph itself. All else depends on its name alone.
+    By 0 stops it is the photograph itself. All else depends on its name alone. Pairs
+    are made at each access: one is in memory at a time.
     """
     darken = jax.jit(underexpose)
-    pairs = []
-    for name, high in photographs.items():
-        key = jax.random.key(zlib.crc32(name.encode()))[None]
-        for under in stops:
-            low = high
-            if under:
-                fixed = dataclasses.replace(exposure, min_stops=under, max_stops=under)
-                low = darken(key, np.float32(high)[None] / 255, fixed)
-                low = np.uint8(np.rint(np.asarray(low[0]) * 255))
-            pairs.append(Pair(f"{name} {under:g} stops under", name, low, high))
-    return pairs
+
+    def pair(which: tuple[str, float]) -> Pair:
+        name, under = which
+        low = high = photographs[name]
+        if under:
+            key = jax.random.key(zlib.crc32(name.encode()))[None]
+            fixed = dataclasses.replace(exposure, min_stops=under, max_stops=under)
+            low = darken(key, np.float32(high)[None] / 255, fixed)
+            low = np.uint8(np.rint(np.asarray(low[0]) * 255))
+        return Pair(f"{name} {under:g} stops under", name, low, high)
+
+    return Mapped([(name, under) for name in photographs for under in stops], pair)
 
 
 def damaged_pairs(
     photographs: Mapping[str, np.ndarray], damage: Damage
 ) -> Sequence[Pair]:
-    """Each photograph with random holes, which depend on its name alone."""
-    pairs = []
-    for name, high in photographs.items():
+    """Each photograph with random holes, which depend on its name alone.
+
+    Pairs are made at each access: one is in memory at a time.
+    """
+
+    def pair(name: str) -> Pair:
+        high = photographs[name]
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         mask = random_holes(rng, *high.shape[:2], damage)
-        pairs.append(Pair(name, name, punch_holes(high, mask), high, mask))
-    return pairs
+        return Pair(name, name, punch_holes(high, mask), high, mask)
+
+    return Mapped(list(photographs), pair)
