@@ -19,9 +19,14 @@ from lowlight_jax.inference.methods import load_method
 from lowlight_jax.inference.runner import Enhancer
 from lowlight_jax.losses import colour, repair, structural, supervised, two_way
 from lowlight_jax.models import make_model
+from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose, vary_light
+from lowlight_jax.ops.jpeg import compress
+from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.ops.light import change_exposure, open_shadows
+from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.tasks.task import example_inputs
 
+KEYS = jax.random.key(0)[None]
 IMAGE = np.random.default_rng(0).random((12, 20, 3)).astype(np.float32) * 0.3
 
 
@@ -274,6 +279,25 @@ def test_networks_are_finite_for_any_image(name):
         image = low + value
         gradients = slope(params, image, thumbnail + value)
         assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients)), value
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda image: change_exposure(image, 1.0),
+        lambda image: open_shadows(image, 1.0),
+        lambda image: compress(image, jnp.float32([80])),
+        lambda image: underexpose(KEYS, image, Exposure()),
+        lambda image: vary_light(KEYS, image, 1.0),
+        lambda image: add_noise(KEYS, image, 5.0),
+        lambda image: make_thumbnail(image[0]),
+        lambda image: inside_bars(image[0]),
+    ],
+)
+def test_operations_refuse_nan(call):
+    for image in (spoilt(np.nan)[None], spoilt(np.inf)[None]):
+        with pytest.raises(ValueError, match="images? holds|high holds"):
+            call(image)
 
 
 def test_curves_are_finite_for_any_amount():
