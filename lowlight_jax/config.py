@@ -6,9 +6,13 @@ this file, `main` and `train` see the config; everything below takes plain argum
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from lowlight_jax.data.pipeline import Geometry
@@ -210,15 +214,92 @@ def apply_variant(
     return config
 
 
+# What each number may be: the first pattern that its key fits, * for any letters.
+_RANGES = {
+    "seed": "[0, 4294967295]",
+    "data.crop_px": "[24, inf)",
+    "data.memory_gib": "(0, inf)",
+    "data.validation_*": "[0, inf)",
+    "data.test_every": "[0, inf)",
+    "data.*": "[1, inf)",
+    "augment.geometry.rotate_degrees": "[0, 180]",
+    "augment.geometry.least_framing": "(0, 1]",
+    "augment.colour.*": "[0, 1]",
+    "synthetic.white_balance": "[0, 1)",
+    "synthetic.mixed_light": "[0, 1)",
+    "synthetic.least_jpeg_quality": "[0, 100]",
+    "synthetic.field_part": "(0, 1]",
+    "damage.*_coverage": "(0, 1)",
+    "damage.*_px": "[1, inf)",
+    "phases.*.learning_rate": "(0, inf)",
+    "optimizer.*decay": "[0, 1)",
+    "optimizer.final_fraction": "[0, 1]",
+    "optimizer.step_at": "(0, 1)",
+    "optimizer.step_factor": "(0, 1]",
+    "optimizer.accumulate": "[1, inf)",
+    "optimizer.plateau_*": "[1, inf)",
+    "identity_fraction": "[0, 1]",
+    "enhanced_fraction": "[0, 1]",
+    "log_every_steps": "[1, inf)",
+    "checkpoint_every_steps": "[1, inf)",
+    "*": "[0, inf)",
+}
+
+
 def validate(config: ConfigDict) -> None:
     """Checks what types cannot, all at once.
 
     Raises:
       ConfigError: with one line for each failure.
     """
+    rules = list(_key_rules(config))
+    if not all(holds for holds, _ in rules):
+        raise ConfigError(_listing(rules))
+    rules += [*_choice_rules(config), *_number_rules(config), *_phase_rules(config)]
+    rules += [*_network_rules(config), *_data_rules(config), *_damage_rules(config)]
+    if not all(holds for holds, _ in rules):
+        raise ConfigError(_listing(rules))
+
+
+Rule = tuple[bool, str]  # what must hold, and what to say where it does not
+
+
+def _listing(rules: Sequence[Rule]) -> str:
+    failures = [message for holds, message in rules if not holds]
+    return "\n  ".join(["the configuration cannot work:", *failures])
+
+
+def _key_rules(c: ConfigDict) -> Iterator[Rule]:
+    """That its keys are those of `base_config`, and their values of the same kind."""
+    known, given = flat(base_config()), flat(c)
+    if c.get("model"):  # its network knows its fields
+        known, given = (
+            {k: v for k, v in of.items() if not k.startswith("model.")}
+            for of in (known, given)
+        )
+    missing = sorted(known.keys() - given.keys())
+    yield not missing, f"{', '.join(missing)} missing; expected all of base_config()"
+    for key in sorted(given.keys() - known.keys()):
+        yield False, f"{key} is no key of base_config(); leave it out"
+    for key in sorted(given.keys() & known.keys()):
+        before, now = (_kinds(values[key]) for values in (known, given))
+        now -= {"int"} if "float" in before else set()
+        yield (
+            now <= before or not known[key],
+            f"{key} is {given[key]!r}; expected {' or '.join(sorted(before))}",
+        )
+
+
+def _kinds(value: object) -> set[str]:
+    """Types of a value, or of what a tuple holds."""
+    values = value if isinstance(value, tuple) else (value,)
+    return {type(one).__name__ for one in values}
+
+
+def _choice_rules(c: ConfigDict) -> Iterator[Rule]:
+    """That every name is one of those that there are."""
     from lowlight_jax.runtime.parallel import BACKENDS
 
-    c = config
     choices = [
         ("data.bad_pairs", c.data.bad_pairs, ("error", "skip")),
         ("optimizer.name", c.optimizer.name, OPTIMIZERS),
@@ -226,111 +307,123 @@ def validate(config: ConfigDict) -> None:
         ("model.dtype", c.model.dtype, ("float32", "bfloat16")),
         ("parallel", c.parallel, ("auto", *BACKENDS)),
     ]
-    failures = [
-        f"{key} is {value!r}; expected one of {', '.join(map(repr, allowed))}"
-        for key, value, allowed in choices
-        if value not in allowed
-    ]
-    phases = {name: phase.steps for name, phase in c.phases.items()}
-    rules = [
-        (
-            set(phases) == set(all_phases()),
-            f"phases are {list(phases)}; expected {all_phases()}",
-        ),
-        (
-            sum(phases.values()) > 0 and min(phases.values()) >= 0,
-            f"phases have {phases} steps; expected at least one step in all",
-        ),
-        (
-            0 <= c.seed < 2**32,
-            f"seed is {c.seed}; expected a whole number from 0 to 2**32 - 1",
-        ),
-        (
-            c.augment.dark_stops >= 0 and 0 < c.augment.geometry.least_framing <= 1,
-            f"augment.dark_stops is {c.augment.dark_stops}, geometry.least_framing "
-            f"{c.augment.geometry.least_framing}; expected 0 or more, and 0 to 1",
-        ),
-        (
-            not c.early_stopping_patience or c.evaluate_every_steps,
-            "early_stopping_patience is set; expected evaluate_every_steps too",
-        ),
-    ]
-    rules += _network_rules(c)
-    for key in ("root", "brackets", "photographs"):
-        folder = c.data[key]
-        rules.append(
-            (
-                not folder or Path(folder).is_dir(),
-                f"data.{key} is {folder!r}; expected a folder that exists",
-            )
+    for key, value, allowed in choices:
+        yield (
+            value in allowed,
+            f"{key} is {value!r}; expected one of {', '.join(map(repr, allowed))}",
         )
-    for key in ("batch_size", "threads", "memory_gib"):
-        rules.append((c.data[key] > 0, f"data.{key} is {c.data[key]}; expected > 0"))
-    for key in ("validation_every", "validation_images", "test_every"):
-        rules.append((c.data[key] >= 0, f"data.{key} is {c.data[key]}; expected >= 0"))
-    for key in ("accumulate", "plateau_steps", "plateau_patience"):
-        value = c.optimizer[key]
-        rules.append((value >= 1, f"optimizer.{key} is {value}; expected 1 or more"))
-    for key in ("log_every_steps", "checkpoint_every_steps"):
-        rules.append((c[key] > 0, f"{key} is {c[key]}; expected > 0"))
-    for key in (
-        "evaluate_every_steps",
-        "early_stopping_patience",
-        "max_noise_u8",
-        "grid_images",
-    ):
-        rules.append((c[key] >= 0, f"{key} is {c[key]}; expected 0 or more"))
-    for key in ("identity_fraction", "enhanced_fraction"):
-        rules.append((0 <= c[key] <= 1, f"{key} is {c[key]}; expected 0 to 1"))
-    rules += _damage_rules(c.damage)
-    failures += [message for holds, message in rules if not holds]
-    if failures:
-        raise ConfigError("the configuration cannot work:\n  " + "\n  ".join(failures))
 
 
-Rules = list[tuple[bool, str]]  # what must hold, and what to say where it does not
+def _number_rules(c: ConfigDict) -> Iterator[Rule]:
+    """That every number lies in its range, and no least one above its greatest."""
+    numbers = {key: value for key, value in flat(c).items() if _is_numeric(value)}
+    for key, value in numbers.items():
+        if key.startswith("model."):  # the network knows
+            continue
+        interval = next(of for name, of in _RANGES.items() if fnmatchcase(key, name))
+        yield (
+            all(_lies_in(interval, number) for number in np.ravel(value)),
+            f"{key} is {value}; expected {_in_words(interval)}",
+        )
+        greatest = key.replace(".min_", ".max_")
+        yield (
+            not value > numbers[greatest],
+            f"{key} is {value}, {greatest} {numbers[greatest]}; expected min <= max",
+        )
 
 
-def _network_rules(c: ConfigDict) -> Rules:
-    """That the network can be made, and fits the phases and the crops."""
+def _is_numeric(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_numeric, value)) and bool(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _lies_in(interval: str, value: float) -> bool:
+    """Whether "[low, high)" or the like holds the value; never NaN or infinity."""
+    low, high = map(float, interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    return above and below
+
+
+def _in_words(interval: str) -> str:
+    low, high = interval[1:-1].split(", ")
+    if high == "inf":
+        return "a finite number " + (
+            f"from {low} up" if interval[0] == "[" else f"above {low}"
+        )
+    ends = f"{low} to {high}"
+    left_out = [low] * (interval[0] == "(") + [high] * (interval[-1] == ")")
+    return f"{ends}, without {' and '.join(left_out)}" if left_out else ends
+
+
+def _phase_rules(c: ConfigDict) -> Iterator[Rule]:
+    """That something is trained, and ended or started as the config says."""
+    phases = {name: phase.steps for name, phase in c.phases.items()}
+    yield (
+        set(phases) == set(all_phases()),
+        f"phases are {list(phases)}; expected {all_phases()}",
+    )
+    yield (
+        any(steps > 0 for steps in phases.values()),
+        f"phases have {phases} steps; expected at least one step in all",
+    )
+    yield (
+        not c.early_stopping_patience or c.evaluate_every_steps,
+        "early_stopping_patience is set; expected evaluate_every_steps too",
+    )
+    yield (
+        not c.initial_parts or c.initial_weights,
+        "initial_parts is set; expected initial_weights too, to take them from",
+    )
+
+
+def _network_rules(c: ConfigDict) -> Iterator[Rule]:
+    """That the network can be made, and fits the phases, the losses and the crops."""
     try:
         network = make_model(**c.model)
     except ValueError as error:
-        return [(False, str(error))]
-    side, stride = c.data.crop_px, network.stride
-    unfit = [n for n, p in c.phases.items() if p.steps and n not in network.phases]
-    return [
-        (
-            side >= 24 and side % stride == 0,
-            f"data.crop_px is {side}; expected a multiple of {stride} from 24 up",
-        ),
-        (
-            not unfit,
-            f"phases {', '.join(unfit)} have steps, which model {c.model.name!r} "
-            f"cannot be trained by; expected {' or '.join(network.phases)}",
-        ),
-    ]
+        yield False, str(error)
+        return
+    used = [name for name, phase in c.phases.items() if phase.steps > 0]
+    unfit = [name for name in used if name not in network.phases]
+    yield (
+        c.data.crop_px % network.stride == 0,
+        f"data.crop_px is {c.data.crop_px}; expected a multiple of {network.stride} "
+        "from 24 up",
+    )
+    yield (
+        not unfit,
+        f"phases {', '.join(unfit)} have steps, which model {c.model.name!r} cannot be "
+        f"trained by; expected {' or '.join(network.phases)}",
+    )
+    for name in used:
+        sections = network.task.losses.get(name, ())
+        yield (
+            not sections or any(any(c.loss[s].values()) for s in sections),
+            f"phase {name} has steps, but all weights of loss."
+            f"{' and loss.'.join(sections)} are 0; expected one above 0",
+        )
 
 
-def _damage_rules(damage: ConfigDict) -> Rules:
-    """That every range of `ops.damage.Damage` is one, and holes can be drawn."""
-    d = damage
-    often = [d.discs, d.rectangles, d.scratches, d.strokes]
-    return [
-        (
-            0 < d.min_coverage <= d.max_coverage < 1,
-            f"damage.min_coverage and max_coverage are {d.min_coverage} and "
-            f"{d.max_coverage}; expected 0 < min <= max < 1",
-        ),
-        (
-            1 <= d.min_size_px <= d.max_size_px
-            and 1 <= d.min_stroke_px <= d.max_stroke_px
-            and d.max_scratch_px >= 1,
-            "damage: sizes in pixels; expected 1 <= min <= max",
-        ),
-        (
-            min(often) >= 0 and sum(often) > 0,
-            f"damage: discs, rectangles, scratches and strokes are {often}; expected "
-            "0 or more each, and more in all",
-        ),
-    ]
+def _data_rules(c: ConfigDict) -> Iterator[Rule]:
+    for key in ("root", "brackets", "photographs"):
+        folder = c.data[key]
+        yield (
+            not folder or Path(folder).is_dir(),
+            f"data.{key} is {folder!r}; expected a folder that exists",
+        )
+
+
+def _damage_rules(c: ConfigDict) -> Iterator[Rule]:
+    often = [c.damage[k] for k in ("discs", "rectangles", "scratches", "strokes")]
+    yield (
+        any(often),
+        f"damage: discs, rectangles, scratches and strokes are {often}; expected more "
+        "than 0 in all",
+    )
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """Every value by its key, like "data.batch_size"."""
+    return flatten_dict(config.to_dict(), sep=".")

@@ -5,11 +5,12 @@
     python -m lowlight_jax.evaluate --model dual --data DIR
     python -m lowlight_jax.evaluate --model dual --data PHOTOS --stops 0,1,2,3,4,5
     python -m lowlight_jax.evaluate --model dual --brackets DIR
+    python -m lowlight_jax.evaluate --overlap TRAIN --data TEST
 
 The third takes a folder of pairs as training does, by default the groups that training
 keeps for validation, and compares the network with classical methods; the fourth does
-so on normal photographs, which it under-exposes, the last one on exposure brackets,
-which it fuses.
+so on normal photographs, which it under-exposes, the fifth on exposure brackets, which
+it fuses. The last one scores nothing: it lists which pictures show a scene of TRAIN.
 Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.
 """
 
@@ -56,6 +57,12 @@ def parse_args(
         help="folder of exposure brackets, a subfolder for each scene; the truth is "
         "their fusion",
     )
+    parser.add_argument(
+        "--overlap",
+        type=Path,
+        metavar="TRAIN",
+        help="with --data TEST, folders of images or pairs: which scenes both show",
+    )
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--model",
@@ -101,6 +108,8 @@ def parse_args(
     parser.add_argument("--per-image", action="store_true", help="a row for each image")
     parser.add_argument("--output", type=Path, help="scores.json or scores.csv")
     args = parser.parse_args(argv)
+    if args.overlap and not args.data:
+        parser.error("--overlap TRAIN: expected --data TEST, the folder to compare")
     sets = args.data, args.brackets
     if sum(map(bool, (args.pred, *sets, args.model and args.low))) != 1:
         parser.error(
@@ -120,8 +129,22 @@ def parse_args(
     return args
 
 
+def compare_scenes(train: Path, test: Path) -> int:
+    """Lists what the folders have in common and returns the exit code."""
+    from lowlight_jax.evaluation import overlap
+
+    others, problems = overlap.read_scenes(train)
+    scenes, more = overlap.read_scenes(test)
+    overlap.print_overlap(overlap.find_nearest(scenes, others))
+    for line in problems + more:
+        print(line, file=sys.stderr)
+    return 1 if problems or more else 0
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
+    if args.overlap:
+        return compare_scenes(args.overlap, Path(args.data))
     use_compilation_cache()
     from lowlight_jax.evaluation import scoring
     from lowlight_jax.evaluation.report import print_scores, write_report

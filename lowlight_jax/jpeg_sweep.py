@@ -26,7 +26,8 @@ from lowlight_jax.evaluation.jpeg_quality import (
     print_rows,
     sweep,
 )
-from lowlight_jax.images.files import ImageFileError, find_images
+from lowlight_jax.images.files import ImageFileError, search_images
+from lowlight_jax.images.search import say_left_out
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import NOTHING_WRITTEN, USAGE, run_command
 from lowlight_jax.runtime.whole_file import write_whole
@@ -106,7 +107,11 @@ def run(args: argparse.Namespace) -> int:
     files: list[Path] = []
     for path in args.images:
         try:
-            files += find_images(path)
+            found, left_out = search_images(path)
+            expected, losses = left_out.parted()
+            say_left_out(path, expected)
+            problems += [f"{path}: {line}" for line in losses.lines()]
+            files += found
         except ImageFileError as error:
             problems.append(str(error))
     rows: list[Row] = []

@@ -36,6 +36,11 @@ def define_flags(words: list[str]) -> None:
         "Default: runs/ and the name of the config.",
     )
     flags.DEFINE_bool(
+        "continue_changed",
+        False,
+        "Go on in the workdir although settings or data are others than its run's.",
+    )
+    flags.DEFINE_bool(
         "distributed",
         False,
         "This is one of several processes, started by Slurm, GKE, a TPU pod or a "
@@ -64,7 +69,9 @@ def run(argv: Sequence[str] | None, prog: str) -> int:
         if flags.FLAGS.distributed:
             parallel.join_processes()
         workdir = flags.FLAGS.workdir or _default_workdir()
-        train_and_evaluate(flags.FLAGS.config, workdir)
+        train_and_evaluate(
+            flags.FLAGS.config, workdir, may_differ=flags.FLAGS.continue_changed
+        )
     except (ValueError, JaxRuntimeError) as error:
         if not parallel.says_lost_process(error):
             raise

@@ -127,7 +127,7 @@ def test_sets_beyond_memory_are_decoded_on_access(folder, tmp_path):
 def test_pairs_are_prepared_one_by_one(folder, tmp_path, monkeypatch):
     read, write = [], []
     monkeypatch.setattr(
-        cached_pairs, "read_rgb8", lambda file: read.append(file) or picture(0)
+        cached_pairs, "read_visible_rgb8", lambda file: read.append(file) or picture(0)
     )
     monkeypatch.setattr(
         cached_pairs.records,
@@ -201,7 +201,7 @@ def test_a_photograph_that_is_cut_short_is_named(tmp_path, capsys):
         find_sources(Options(**options))[0].load("train")
     (found,) = find_sources(Options(**options, bad_pairs="skip"))
     assert sorted(found.load("train")) == ["2", "3"]
-    assert "1.png" in capsys.readouterr().out
+    assert "1.png" in capsys.readouterr().err
 
 
 def test_no_scene_is_on_both_sides():

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from lowlight_jax.config import (
     VARIANTS,
     ConfigError,
     base_config,
+    flat,
     model_config,
     only_phase,
     validate,
@@ -345,6 +347,116 @@ def test_all_failures_are_reported_together():
         validate(config)
 
 
+NUMBERS = {
+    key: value
+    for key, value in flat(base_config()).items()
+    if isinstance(value, int | float | tuple) and value is not True and value != ()
+    if value is not False
+}
+
+
+def with_value(key, value):
+    config = base_config()
+    value = (value,) if isinstance(NUMBERS[key], tuple) else value
+    config.update_from_flattened_dict({key: value})
+    return config
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_no_number_may_be_out_of_its_range(key):
+    """A key without a range would take -1; none takes what is not a number."""
+    values = [-1]
+    if not isinstance(NUMBERS[key], int):
+        values += [math.nan, math.inf]
+    for value in values:
+        with pytest.raises(ConfigError, match=rf"{key} is \(?{value}"):
+            validate(with_value(key, value))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"optimizer.decay": 1.0}, "optimizer.decay is 1.0; expected 0 to 1, without"),
+        ({"optimizer.ema_decay": 1.5}, "optimizer.ema_decay is 1.5"),
+        ({"optimizer.step_at": (0.5, 1.0)}, r"step_at is \(0.5, 1.0\); expected"),
+        ({"phases.enhance.learning_rate": 0.0}, "finite number above 0"),
+        ({"synthetic.min_stops": 5.0}, "synthetic.max_stops 4.0; expected min <= max"),
+        ({"damage.min_size_px": 40}, "damage.max_size_px 32; expected min <= max"),
+        ({"augment.geometry.least_framing": 1.5}, "0 to 1, without 0"),
+        ({"early_stopping_patience": 3}, "expected evaluate_every_steps too"),
+        ({"initial_parts": ("denoising",)}, "expected initial_weights too"),
+        (
+            {f"loss.enhancement.{n}": 0.0 for n in base_config().loss.enhancement},
+            "phase enhance has steps, but all weights of loss.enhancement are 0",
+        ),
+    ],
+)
+def test_values_that_cannot_work_together_are_named(settings, message):
+    config = base_config()
+    config.update_from_flattened_dict(settings)
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    "name, fields",
+    [
+        ("cnn", {"width": 0}),
+        ("cnn", {"layers": 1}),
+        ("inpaint", {"width": 0}),
+        ("inpaint", {"fill_levels": 3}),
+        ("mirnet", {"blocks": 0}),
+        ("mirnet", {"channels": 0}),
+        ("dual", {"max_gain": math.nan}),
+        ("dual_global", {"max_gain": math.inf}),
+    ],
+)
+def test_networks_that_cannot_be_made_are_named(name, fields):
+    config = base_config()
+    config.model = model_config(name)
+    config.model.update(fields)
+    key = next(iter(fields))
+    with pytest.raises(ConfigError, match=f"model.{key} "):
+        validate(config)
+
+
+def test_other_keys_and_kinds_than_the_bases_are_named():
+    config = base_config()
+    with config.unlocked():
+        config.data.batchsize = 3
+        config.optimizer.step_at = (0.5, "a")
+        del config.seed
+    with pytest.raises(
+        ConfigError,
+        match=r"(?s)seed missing.*data.batchsize is no key.*'a'\); expected float",
+    ):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("return base_config(", "SyntaxError"),
+        ("return {}['x']", "bad.py, line 3: KeyError: 'x'"),
+        ("return 3", "returned int; expected a ConfigDict"),
+        ("c = base_config(); c.data.batchsize = 3", "did you mean 'batch_size'?"),
+        ("c = base_config(); c.seed = 1.5", "cannot be casted to type <class 'int'>"),
+    ],
+)
+def test_a_bad_config_file_is_told_in_one_line(
+    tmp_path, call_command, capsys, body, message
+):
+    text = (
+        f"from lowlight_jax.config import base_config\ndef get_config():\n    {body}\n"
+    )
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(SystemExit) as info:
+        call_command(main, f"--config={tmp_path}/bad.py")
+    assert info.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "\x1b" not in error
+
+
 def test_the_base_has_the_papers_losses_alone():
     weights = base_config().loss
     for name in ("structural", "forward", "reverse"):
@@ -375,6 +487,8 @@ def test_settings_cover_the_config():
         ),
         (["--config=configs/dual.py:variant=x"], "unknown config argument 'variant=x'"),
         (["--config=configs/dual.py", "--config.data.x=1"], "config has no key 'x'"),
+        (["--config=configs/dual.py", "--config.dataa.x=1"], "did you mean 'data'?"),
+        (["--config=configs/dual.py", "--config.seed.x=1"], "has no key 'seed.x'"),
         (["--config=configs/dual.py", "--config.seed=a"], "--config.seed=a: invalid"),
         (["--nothing"], "Unknown command line flag 'nothing'"),
     ],

@@ -1,5 +1,6 @@
 """The tuner: what it varies, pruning, going on with a study."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,12 @@ import pytest
 from PIL import Image
 
 from lowlight_jax import tune as command
-from lowlight_jax.config import base_config, model_config, only_phase
+from lowlight_jax.config import (
+    ConfigError,
+    base_config,
+    model_config,
+    only_phase,
+)
 from lowlight_jax.training.search import (
     Range,
     SearchError,
@@ -39,6 +45,7 @@ def config():
         ("data.batch_size=4,8", Range("data.batch_size", choices=(4, 8))),
         ("data.crop_px=32:64", Range("data.crop_px", low=32, high=64)),
         ("optimizer.name=adam,sgd", Range("optimizer.name", choices=("adam", "sgd"))),
+        ("model.denoises=true,false", Range("model.denoises", choices=(True, False))),
     ],
 )
 def test_ranges_are_read(config, text, expected):
@@ -49,7 +56,8 @@ def test_ranges_are_read(config, text, expected):
     "text",
     [
         *("data.batch=4,8", "data=1:2", "data.batch_size", "data.batch_size=8:4"),
-        *("data.batch_size=4:x", "optimizer.decay=0:1:log", "optimizer.name=adam:sgd"),
+        *("data.batch_size=4:x", "optimizer.step_at=1,2", "model.denoises=a,b"),
+        *("optimizer.decay=0:1:log", "optimizer.name=adam:sgd"),
     ],
 )
 def test_a_bad_range_is_named(config, text):
@@ -111,6 +119,44 @@ def test_a_study_goes_on_with_the_trial_that_was_cut_off(config, tmp_path):
     assert seen[3] == seen[2]  # the same folder and the same value
     assert len(study.trials) == 4 and len(seen) == 5
     assert len({workdir for workdir, _ in seen}) == 4
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("optimizer.name=adam,lion", "optimizer.name=lion: optimizer.name is 'lion'"),
+        ("data.crop_px=32,33", "data.crop_px=33: .*multiple of 4"),
+        ("optimizer.ema_decay=0.5:1.5", "ema_decay=1.5: optimizer.ema_decay is 1.5"),
+        ("model.max_gain=0.5:8", "model.max_gain=0.5: model.max_gain is 0.5"),
+    ],
+)
+def test_values_that_no_trial_can_have_are_named(config, tmp_path, text, message):
+    search = [parse_range(text, config)]
+    with pytest.raises(SearchError, match=message):
+        tune(config, tmp_path / "s.db", trials=1, search=search, train=quadratic)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_is_searched_once(config, tmp_path):
+    with pytest.raises(SearchError, match="is searched 2 times"):
+        tune(config, tmp_path / "s.db", trials=1, search=SEARCH * 2, train=quadratic)
+
+
+def test_a_study_keeps_its_settings(config, tmp_path):
+    def go_on(search=SEARCH):
+        return tune(config, tmp_path / "s.db", trials=1, search=search, train=quadratic)
+
+    go_on()
+    config.log_every_steps = 7
+    go_on()  # how it is watched may change
+    config.data.batch_size = 16
+    with pytest.raises(
+        ConfigError, match="batch_size: 8 then, 16 now.*another --study"
+    ):
+        go_on()
+    config.data.batch_size = 8
+    with pytest.raises(ConfigError, match="high: 1.0 then, 0.1 now"):
+        go_on([dataclasses.replace(SEARCH[0], high=0.1)])
 
 
 def test_without_evaluations_there_is_nothing_to_compare(config, tmp_path):

@@ -18,9 +18,14 @@ from rich.progress import track
 
 from lowlight_jax.data import records
 from lowlight_jax.data.cached_pairs import fingerprint, report_problems
-from lowlight_jax.data.pairs import Pair, PairsError
+from lowlight_jax.data.pairs import Pair, PairsError, size_noting
 from lowlight_jax.data.records import Records
-from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.images.files import (
+    ImageFileError,
+    read_visible_rgb8,
+    search_images,
+)
+from lowlight_jax.images.search import LeftOut, printable, say_left_out
 from lowlight_jax.runtime.cache import default_cache_dir
 from lowlight_jax.runtime.whole_file import write_whole
 
@@ -56,18 +61,21 @@ def find_brackets(folder: str | Path) -> tuple[dict[str, list[Path]], list[str]]
     """
     folder = Path(folder)
     by_scene: dict[str, list[Path]] = {}
-    for file in find_images(folder):
-        by_scene.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file)
+    found, left_out = search_images(folder)
+    say_left_out(folder, left_out)
+    for file in found:
+        scene = printable(file.parent.relative_to(folder).as_posix())
+        by_scene.setdefault(scene, []).append(file)
     loose = by_scene.pop(".", [])
     if not by_scene:
         raise PairsError(
             f"{folder} holds no exposure brackets; expected a subfolder for each scene"
         )
     problems = [f"{file.name}: not in the subfolder of a scene" for file in loose]
-    scenes = {}
+    scenes, notes = {}, {}
     for scene, files in by_scene.items():
         try:
-            sizes = sorted({image_size(file) for file in files})
+            sizes = sorted({size_noting(file, notes) for file in files})
         except ImageFileError as error:
             problems.append(str(error))
             continue
@@ -78,6 +86,7 @@ def find_brackets(folder: str | Path) -> tuple[dict[str, list[Path]], list[str]]
             problems.append(f"{scene}: frames of {found} px; expected one size")
         else:
             scenes[scene] = files
+    say_left_out(folder, LeftOut(), notes)
     return scenes, problems
 
 
@@ -135,7 +144,10 @@ def _read_scenes(
     moving, problems = [], []
     for scene, files in track(scenes.items(), "Fusing brackets", transient=True):
         try:
-            frames = {file.name: _reduced(read_rgb8(file), max_px) for file in files}
+            frames = {
+                printable(file.name): _reduced(read_visible_rgb8(file), max_px)
+                for file in files
+            }
             yield from bracket_pairs(scene, frames)
         except MovingSceneError:
             moving.append(scene)

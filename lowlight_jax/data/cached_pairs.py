@@ -23,7 +23,7 @@ from lowlight_jax.data.pairs import (
     split_by_group,
 )
 from lowlight_jax.data.records import Records
-from lowlight_jax.images.files import ImageFileError, read_rgb8
+from lowlight_jax.images.files import ImageFileError, read_visible_rgb8
 from lowlight_jax.runtime.cache import default_cache_dir
 
 
@@ -33,7 +33,7 @@ def fingerprint(files: Iterable[tuple[Path, str]]) -> str:
     for path, label in files:
         stat = path.stat()
         line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{label}\n"
-        digest.update(line.encode())
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -61,7 +61,7 @@ def load_pairs(
     def decoded() -> Iterator[Pair]:
         for file in track(files, "Decoding pairs", transient=True):
             try:
-                low, high = read_rgb8(file.low), read_rgb8(file.high)
+                low, high = read_visible_rgb8(file.low), read_visible_rgb8(file.high)
             except ImageFileError as error:
                 problems.append(str(error))
                 continue

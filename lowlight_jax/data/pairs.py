@@ -4,15 +4,25 @@ Not here: decoding them (`cached_pairs`), cropping and batching (`pipeline`), sy
 pairs (`photographs`).
 """
 
+import codecs
 import csv
 import dataclasses
+import io
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
-from lowlight_jax.images.files import ImageFileError, find_images, image_size
+from lowlight_jax.images.files import ImageFileError, read_header, search_images
+from lowlight_jax.images.search import (
+    LeftOut,
+    list_names,
+    name_of,
+    say_left_out,
+    say_once,
+)
 
 LOL_PARTS = {"train": "our485", "test": "eval15"}  # of Wei et al., BMVC 2018
 
@@ -56,9 +66,11 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
     (columns file and group, or scene), where there is one; else every pair is a group
     of its own.
 
+    What else lies there, like a format that is not read, is told on stderr.
+
     Returns:
       The pairs in order of name, and one line per problem: unmatched or doubly matched
-      names, unreadable headers, differing sizes.
+      names, unreadable headers, differing sizes, rows of `pairs.csv` of no use.
     Raises:
       PairsError: `low` or `high` is missing or empty.
     """
@@ -71,10 +83,12 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
                 f"{folder} has no folder '{side}'; expected low/ and high/ with images "
                 "of the same names, or LOL's our485/ and eval15/ with these inside"
             )
-        files = find_images(folder / side)
+        files, left_out = search_images(folder / side)
         if not files:
-            raise PairsError(f"{folder / side} holds no images")
-        names = [str(f.relative_to(folder / side).with_suffix("")) for f in files]
+            nothing = f"{folder / side} holds no images"
+            raise PairsError("\n  ".join([nothing, *left_out.lines()]))
+        say_left_out(folder / side, left_out)
+        names = [name_of(file, folder / side) for file in files]
         for name, count in Counter(names).items():
             if count > 1:
                 problems.append(f"{side}/{name}: {count} files of this name")
@@ -82,11 +96,12 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
     low, high = sides["low"], sides["high"]
     problems += [f"low/{name}: not in high/" for name in sorted(low.keys() - high)]
     problems += [f"high/{name}: not in low/" for name in sorted(high.keys() - low)]
-    groups = _read_groups(folder / "pairs.csv")
-    pairs = []
+    groups, wrong_rows = _read_groups(folder / "pairs.csv", low.keys() | high.keys())
+    problems += wrong_rows
+    pairs, notes = [], {}
     for name in sorted(low.keys() & high, key=natural_order):
         try:
-            sizes = image_size(low[name]), image_size(high[name])
+            sizes = [size_noting(file, notes) for file in (low[name], high[name])]
         except ImageFileError as error:
             problems.append(str(error))
             continue
@@ -95,6 +110,7 @@ def find_pairs(folder: str | Path) -> tuple[list[PairFile], list[str]]:
             problems.append(f"{name}: low is {w}x{h} px, high is {w2}x{h2} px")
             continue
         pairs.append(PairFile(name, groups.get(name, name), low[name], high[name]))
+    say_left_out(folder, LeftOut(), notes)
     return pairs, problems
 
 
@@ -103,16 +119,77 @@ def natural_order(name: str) -> tuple:
     return (not name.isdigit(), len(name) if name.isdigit() else 0, name)
 
 
-def _read_groups(path: Path) -> dict[str, str]:
+def size_noting(file: Path, notes: dict[str, list[Path]]) -> tuple[int, int]:
+    """`(h, w)` of an image; what reading it leaves out is added to `notes`."""
+    size, found = read_header(file)
+    for note in found:
+        notes.setdefault(note, []).append(file)
+    return size
+
+
+def _read_groups(path: Path, known: Set[str]) -> tuple[dict[str, str], list[str]]:
+    """The group of each name, and a line per problem.
+
+    Args:
+      path: a table in UTF-8 or, with its byte-order mark, UTF-16; it may be missing.
+      known: names of images.
+    """
     if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = rows[0].keys() if rows else ()
-    column = "group" if "group" in columns else "scene"
-    if not {"file", column} <= set(columns):
-        raise PairsError(f"{path} has no columns 'file' and 'group'")
-    return {str(Path(row["file"]).with_suffix("")): row[column] for row in rows}
+        return {}, []
+    rows = _rows(path)
+    titles = [title.strip() for title in rows[0][1]] if rows else []
+    column = "group" if "group" in titles else "scene"
+    if not {"file", column} <= set(titles):
+        raise PairsError(
+            f"{path} has no columns 'file' and 'group'; found "
+            f"{', '.join(map(repr, titles)) or 'nothing'}"
+        )
+    at_file, at_group = titles.index("file"), titles.index(column)
+    groups: dict[str, str] = {}
+    problems, unknown = [], []
+    for line, row in rows[1:]:
+        where = f"{path.name}, line {line}"
+        while len(row) > len(titles) and not row[-1].strip():
+            row.pop()  # commas of a spreadsheet
+        if len(row) != len(titles):
+            problems.append(
+                f"{where}: {len(row)} values; expected {len(titles)}, like the titles"
+            )
+            continue
+        file, group = row[at_file].strip(), row[at_group].strip()
+        name = unicodedata.normalize("NFC", file.replace("\\", "/"))
+        if name not in known:  # a name may have dots and no suffix
+            name = str(Path(name).with_suffix("")) if Path(name).name else name
+        if name not in known:
+            unknown.append(file)
+        elif not group:
+            problems.append(f"{where}: no group")
+        elif groups.setdefault(name, group) != group:
+            problems.append(f"{where}: {name} is in group {groups[name]} already")
+    if unknown:
+        problems.append(
+            f"{path.name}: {len(unknown)} names match no image: {list_names(unknown)}"
+        )
+    if alone := sorted(known - groups.keys(), key=natural_order):
+        say_once(
+            f"note: {path}: {len(alone)} images have no row, and are groups of their "
+            f"own: {list_names(alone)}"
+        )
+    return groups, problems
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows that are not empty, with the number of their last line."""
+    content = path.read_bytes()
+    is_16_bit = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_16_bit else "utf-8-sig")
+        table = csv.reader(io.StringIO(text, newline=""))
+        return [(table.line_num, row) for row in table if "".join(row).strip()]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PairsError(
+            f"{path} is no table in UTF-8 ({error}); save it as CSV in UTF-8"
+        ) from error
 
 
 def is_lol_layout(root: str | Path) -> bool:

@@ -14,8 +14,20 @@ import jax
 import numpy as np
 
 from lowlight_jax.data.memory import Mapped, Memory
-from lowlight_jax.data.pairs import Pair, PairsError, natural_order, split_by_group
-from lowlight_jax.images.files import ImageFileError, find_images, image_size, read_rgb8
+from lowlight_jax.data.pairs import (
+    Pair,
+    PairsError,
+    natural_order,
+    size_noting,
+    split_by_group,
+)
+from lowlight_jax.images.files import (
+    ImageFileError,
+    read_rgb8,
+    read_visible_rgb8,
+    search_images,
+)
+from lowlight_jax.images.search import name_of, say_left_out, say_once
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
 
@@ -60,7 +72,7 @@ class Photographs(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         file = self._files[name]
-        return self._memory.kept(self._decoded, name, lambda: read_rgb8(file))
+        return self._memory.kept(self._decoded, name, lambda: read_visible_rgb8(file))
 
     def decode(self) -> list[str]:
         """Decodes those that there is room for.
@@ -106,14 +118,17 @@ def load_photographs(
       PairsError: nothing is there, or files cannot be read; all are listed.
     """
     folder = Path(folder)
-    files, problems = {}, []
-    for file in find_images(folder):
+    files, problems, notes = {}, [], {}
+    found, left_out = search_images(folder)
+    for file in found:
+        name = name_of(file, folder)
         try:
-            image_size(file)
+            size_noting(file, notes)
         except ImageFileError as error:
             problems.append(str(error))
         else:
-            files[str(file.relative_to(folder).with_suffix(""))] = file
+            files[name + file.suffix if name in files else name] = file
+    say_left_out(folder, left_out, notes)
     report_unreadable(folder, problems, bad_files)
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
@@ -140,7 +155,7 @@ def report_unreadable(
         raise PairsError(
             f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
         )
-    print(f"{summary}\nSkipped, as asked.")
+    say_once(f"{summary}\nSkipped, as asked.")
 
 
 def darkened_pairs(

@@ -5,7 +5,8 @@
 
 Everything wrong with the names is told before anything is computed; after that a file
 that cannot be read or written is named at the end and the others go on.
-Exit codes: 0 all saved, 1 some failed, 2 wrong usage or nothing to do, 130 interrupted.
+Exit codes: 0 all saved, 1 some failed or are of a kind that is not read, 2 wrong usage
+or nothing to do, 130 interrupted.
 Not here: all else, which is in `lowlight_jax.inference`: which photo becomes which file
 (`jobs`), what `--model` can be (`methods`), reading ahead and writing (`batch`).
 """
@@ -34,7 +35,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from lowlight_jax.images.files import ImageFileError
+from lowlight_jax.images.search import LeftOut, list_names
 from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
 from lowlight_jax.inference.methods import load_method, print_list, read_mask
@@ -43,7 +44,6 @@ from lowlight_jax.runtime.command import NOTHING_WRITTEN, run_command
 
 PROG = "python -m lowlight_jax.enhance"
 FORMATS = ("png", "jpg", "webp", "tif")
-_NAMED_IN_SUMMARY = 5  # files; more are counted
 
 _EPILOG = """\
 examples:
@@ -59,7 +59,8 @@ output format can hold them (png and tif: all of them). Classical methods comput
 8 bits, put back to 16 for a 16-bit photo; unlike networks they also change photos that
 are bright already. --unsharp and --saturation come last.
 Files in OUT of the same name are replaced; an input never is.
-Exit code 0: all saved, 1: some failed, 2: wrong usage.
+Pictures in a folder that cannot be read are named, and so is what a format drops.
+Exit code 0: all saved, 1: some failed or are not read, 2: wrong usage.
 """
 
 
@@ -112,8 +113,9 @@ def parse_args(
         "--mask",
         type=Path,
         metavar="FILE",
-        help="image of the size of IN, white in the holes that --model repairs "
-        "(default: the regions of pure black); of JPEG and WebP, what lies beside a "
+        help="image of the size of IN, white in the holes that --model repairs, or "
+        "opaque there and else transparent (default: the regions of pure black); of "
+        "JPEG and WebP, what lies beside a "
         "hole is repaired too",
     )
     parser.add_argument(
@@ -214,9 +216,9 @@ def run(args: argparse.Namespace, load: Callable) -> int:
       load: `load_method`, or one with its signature.
     """
     started = time.monotonic()
-    outcome = Outcome()
+    outcome, left_out = Outcome(), LeftOut()
     try:
-        jobs = plan_jobs(args.inputs, args.output, args.format)
+        jobs = plan_jobs(args.inputs, args.output, args.format, left_out)
         mask = _read_mask(args)
         with _progress() as progress:
             bar = progress.add_task("Enhancing", total=len(jobs))
@@ -241,11 +243,15 @@ def run(args: argparse.Namespace, load: Callable) -> int:
         return 130
     seconds = time.monotonic() - started
     print(f"{_saved_line(outcome.saved, args.output)} in {seconds:.1f} s")
+    for note, paths in outcome.notes.items():
+        print(f"note: {list_names(paths)}: {note}", file=sys.stderr)
+    for line in left_out.lines():
+        print(line, file=sys.stderr)
     if outcome.failures:
         lines = [f"{len(outcome.failures)} failed:", *outcome.failures]
         print("\n  ".join(lines), file=sys.stderr)
         return 1
-    return 0
+    return 1 if left_out.parted()[1] else 0
 
 
 def _load_method(args: argparse.Namespace, load: Callable):
@@ -291,7 +297,7 @@ def _read_mask(args: argparse.Namespace) -> np.ndarray | None:
         raise UsageError("--mask: expected one IN file, the one that the mask is for")
     try:
         return read_mask(args.mask)
-    except (ImageFileError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"--mask: {error}") from error
 
 
@@ -326,11 +332,9 @@ def _saved_line(saved: Sequence[Path], output: Path) -> str:
         return "No photo saved"
     if list(saved) == [output]:
         return f"1 photo saved to {output}"
-    names = [str(path.relative_to(output)) for path in saved[:_NAMED_IN_SUMMARY]]
-    if len(saved) > _NAMED_IN_SUMMARY:
-        names.append(f"and {len(saved) - _NAMED_IN_SUMMARY} more")
+    names = list_names([path.relative_to(output) for path in saved])
     plural = "s" * (len(saved) > 1)
-    return f"{len(saved)} photo{plural} saved to {output}: {', '.join(names)}"
+    return f"{len(saved)} photo{plural} saved to {output}: {names}"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:

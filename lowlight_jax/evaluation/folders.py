@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from lowlight_jax.evaluation.scoring import Item
-from lowlight_jax.images.files import ImageFileError, find_images, read_photo
+from lowlight_jax.images.alpha import is_opaque
+from lowlight_jax.images.files import ImageFileError, read_photo, search_images
+from lowlight_jax.images.search import name_of, printable, say_left_out, say_once
 from lowlight_jax.inference.methods import ClassicalMethod
 from lowlight_jax.inference.runner import Runner
 
@@ -27,11 +29,15 @@ def pair_files(
     for role, folder in folders.items():
         if not folder.is_dir():
             raise ValueError(f"--{role}: {folder} is no folder; expected one of images")
-        files = find_images(folder)
+        files, left_out = search_images(folder)
         if not files:
-            raise ValueError(f"--{role}: {folder} holds no images")
+            nothing = f"--{role}: {folder} holds no images"
+            raise ValueError("\n  ".join([nothing, *left_out.lines()]))
+        expected, losses = left_out.parted()
+        say_left_out(folder, expected)
+        problems += [f"--{role}: {line}" for line in losses.lines()]
         for file in files:
-            name = str(file.relative_to(folder).with_suffix(""))
+            name = name_of(file, folder)
             if role in named.setdefault(name, {}):
                 problems.append(
                     f"{file}: a second file of this name; the first is used"
@@ -58,12 +64,14 @@ def read_8_bit(path: Path) -> np.ndarray:
       ImageFileError: it cannot be read, or is no such file.
     """
     photo = read_photo(path)
-    if photo.pixels.dtype != np.uint8 or photo.alpha is not None:
+    if photo.pixels.dtype != np.uint8 or not is_opaque(photo.alpha):
         found = "16 bits" if photo.pixels.dtype != np.uint8 else "transparency"
         raise ImageFileError(
             f"{path}: found an image with {found}; scores are defined for 8-bit RGB or "
             "gray images: convert it"
         )
+    for note in photo.notes:
+        say_once(f"note: {printable(str(path))}: {note}")
     return photo.pixels
 
 

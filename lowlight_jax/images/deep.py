@@ -6,36 +6,41 @@ are `[h, w, c]`, c = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA).
 
 import struct
 import zlib
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from lowlight_jax.images.exif import EXIF_HEADER, tiff_tags
-from lowlight_jax.images.source import ImageSource
+from lowlight_jax.images.exif import EXIF_HEADER, tiff_entries
+from lowlight_jax.images.ifd import (
+    BYTE,
+    LONG,
+    RATIONAL,
+    UNDEFINED,
+    Value,
+    encode_directory,
+    integers_value,
+)
+from lowlight_jax.images.png import SIGNATURE, metadata_chunks
+from lowlight_jax.images.tiff import with_alpha
+
+if TYPE_CHECKING:
+    from lowlight_jax.images.files import Photo
 
 _BAND_ROWS = 256  # rows compressed at a time
 
 
-def is_deep_colour(source: ImageSource, image: Image.Image) -> bool:
-    """Whether Pillow would lose half the bits of this file."""
+def is_deep_colour(content: bytes, image: Image.Image) -> bool:
+    """Whether Pillow would lose half the bits of a file that begins so."""
     if image.mode not in ("RGB", "RGBA", "RGBa", "RGBX"):
         return False
     if image.format == "PNG":
-        return _png_header(source)[0] == 16
+        return content[24] == 16  # bit depth, at a fixed place
     return image.format == "TIFF" and image.tag_v2[258][0] == 16  # BitsPerSample
 
 
-def _png_header(source: ImageSource) -> tuple[int, int]:
-    """Bit depth and colour type, at their fixed place in every PNG."""
-    with source.open() as file:
-        depth, colour_type = file.read(26)[24:26]
-    return depth, colour_type
-
-
-def read_deep_colour(source: ImageSource, image: Image.Image) -> np.ndarray:
-    """`[h, w, 2, 3 or 4]` uint16. TIFF comes upright, as Pillow's TIFF does too.
+def read_deep_colour(content: bytes, image: Image.Image) -> np.ndarray:
+    """`[h, w, 2, 3 or 4]` uint16, of a whole file without orientation.
 
     Raises:
       OSError: the file is damaged.
@@ -43,43 +48,40 @@ def read_deep_colour(source: ImageSource, image: Image.Image) -> np.ndarray:
     import cv2  # heavy, and only for this
 
     try:
-        encoded = np.frombuffer(source.read(), np.uint8)
+        encoded = np.frombuffer(content, np.uint8)
         bgra = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise OSError("the 16-bit pixels cannot be decoded") from error
     if bgra is None or bgra.dtype != np.uint16 or bgra.ndim != 3:
         raise OSError("the 16-bit pixels cannot be decoded")
-    if image.format == "PNG" and _png_header(source)[1] == 4:  # grayscale with alpha
+    if image.format == "PNG" and content[25] == 4:  # grayscale with alpha
         return bgra[:, :, [0, 3]]
     rgba = bgra[:, :, [2, 1, 0, 3][: bgra.shape[2]]]
     if image.format == "TIFF" and rgba.shape[2] == 4:
-        meaning = image.tag_v2.get(338, (0,))[0]  # ExtraSamples
-        if meaning == 0:  # unspecified: not an alpha
-            return rgba[:, :, :3]
-        if meaning == 1:
-            return _unpremultiply(rgba)
+        return with_alpha(rgba, image.tag_v2.get(338, (0,))[0])  # ExtraSamples
     return rgba
 
 
-def _unpremultiply(rgba: np.ndarray) -> np.ndarray:
-    alpha = rgba[:, :, 3:].astype(np.float64)
-    colour = np.rint(rgba[:, :, :3] * (65535 / np.maximum(alpha, 1)))
-    return np.dstack([np.minimum(colour, 65535).astype(np.uint16), rgba[:, :, 3]])
+def write_deep_png(file: BinaryIO, samples: np.ndarray, photo: "Photo") -> None:
+    """16 bits per channel, which Pillow writes for grayscale only.
 
-
-def write_deep_png(
-    file: BinaryIO, samples: np.ndarray, icc: bytes | None, exif: bytes | None
-) -> None:
-    """16 bits per channel, which Pillow writes for grayscale only."""
+    Args:
+      file: to be written.
+      samples: `[h, w, c]` uint16.
+      photo: whose metadata is written.
+    """
     h, w, c = samples.shape
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[c]
-    file.write(b"\x89PNG\r\n\x1a\n")
+    file.write(SIGNATURE)
     header = struct.pack(">LLBBBBB", w, h, 16, colour_type, 0, 0, 0)
     _write_chunk(file, b"IHDR", header)
-    if icc:
-        _write_chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    if exif:
-        _write_chunk(file, b"eXIf", exif.removeprefix(EXIF_HEADER))
+    if photo.icc:
+        packed = zlib.compress(photo.icc)
+        _write_chunk(file, b"iCCP", b"ICC profile\0\0" + packed)
+    if photo.exif:
+        _write_chunk(file, b"eXIf", photo.exif.removeprefix(EXIF_HEADER))
+    for kind, content in metadata_chunks(photo.xmp, photo.dpi, photo.text):
+        _write_chunk(file, kind, content)
     compressor = zlib.compressobj()
     for top in range(0, h, _BAND_ROWS):
         band = samples[top : top + _BAND_ROWS].astype(">u2")
@@ -101,33 +103,64 @@ def _write_chunk(file: BinaryIO, kind: bytes, content: bytes) -> None:
 
 
 def write_tiff(
-    file: BinaryIO, samples: np.ndarray, icc: bytes | None, exif: bytes | None
-) -> None:
-    """Deflate with horizontal prediction; uint8 or uint16."""
+    file: BinaryIO, samples: np.ndarray, icc: bytes | None, photo: "Photo"
+) -> list[str]:
+    """Deflate with horizontal prediction, in the byte order of the photo's EXIF.
+
+    Args:
+      file: to be written.
+      samples: `[h, w, c]` uint8 or uint16.
+      icc: of these.
+      photo: whose other metadata is written.
+    Returns:
+      The names of EXIF tags that are damaged, and so not kept.
+    """
     h, w, c = samples.shape
+    order, described, lost = tiff_entries(photo.exif)
     strips = []
     for top in range(0, h, _BAND_ROWS):
-        band = samples[top : top + _BAND_ROWS].astype(samples.dtype.newbyteorder("<"))
+        band = samples[top : top + _BAND_ROWS].astype(samples.dtype.newbyteorder(order))
         band[:, 1:] -= samples[top : top + _BAND_ROWS, :-1]
         strips.append(zlib.compress(band.tobytes()))
-    directory = ImageFileDirectory_v2(prefix=b"II")
-    if exif:
-        for tag, value in tiff_tags(exif).items():
-            directory[tag] = value
+    sizes = [len(strip) for strip in strips]
+
+    def short(*values: int) -> Value:
+        return integers_value(order, *values)
+
+    def long(*values: int) -> Value:
+        return integers_value(order, *values, kind=LONG)
+
+    entries: dict = {}
+    if photo.dpi:
+        for tag, value in zip((282, 283), photo.dpi, strict=True):
+            ratio = struct.pack(order + "LL", round(value * 1000), 1000)
+            entries[tag] = RATIONAL, 1, ratio
+        entries[296] = short(2)  # ResolutionUnit: inch
+    entries |= described
+    entries |= {
+        256: long(w),
+        257: long(h),
+        258: short(*(8 * samples.dtype.itemsize,) * c),
+        259: short(8),  # Compression: Deflate
+        262: short(2 if c >= 3 else 1),  # PhotometricInterpretation: RGB, gray
+        277: short(c),
+        278: long(_BAND_ROWS),
+        279: long(*sizes),
+        317: short(2),  # Predictor: horizontal differences
+    }
     if icc:
-        directory[34675] = icc
-    directory[256], directory[257] = w, h
-    directory[258] = (8 * samples.dtype.itemsize,) * c
-    directory[259] = 8  # Compression: Deflate
-    directory[262] = 2 if c >= 3 else 1  # PhotometricInterpretation: RGB, gray
-    directory[277] = c
-    directory[278] = _BAND_ROWS
-    directory[279] = tuple(len(strip) for strip in strips)
-    starts = np.cumsum([0, *directory[279][:-1]])
-    directory[273] = tuple(starts.tolist())  # made absolute by `save`
-    directory[317] = 2  # Predictor: horizontal differences
+        entries[34675] = UNDEFINED, len(icc), icc
+    if photo.xmp:
+        entries[700] = BYTE, len(photo.xmp), photo.xmp
     if c in (2, 4):
-        directory[338] = 2  # ExtraSamples: alpha, not premultiplied
-    directory.save(file)
+        entries[338] = short(2)  # ExtraSamples: alpha, not premultiplied
+    starts = np.cumsum([0, *sizes[:-1]])
+    entries[273] = long(*starts.tolist())
+    start = 8 + len(encode_directory(order, entries, 8))
+    entries[273] = long(*(start + starts).tolist())
+    magic = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    file.write(magic + struct.pack(order + "L", 8))
+    file.write(encode_directory(order, entries, 8))
     for strip in strips:
         file.write(strip)
+    return lost

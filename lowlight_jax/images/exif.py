@@ -1,82 +1,85 @@
-"""EXIF as bytes: found in any format, its orientation applied and reset.
+"""EXIF as bytes: its orientation applied and reset, its way into TIFF and out of it.
 
 A block is "Exif\\0\\0" and a TIFF header, as Pillow and JPEG have it. It is patched in
 place, because rewriting it would lose maker notes, which hold absolute offsets.
 """
 
-import os
+import io
 import struct
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from lowlight_jax.images.source import ImageSource
+from lowlight_jax.images.ifd import (
+    ORIENTATION,
+    RATIONAL,
+    SHORT,
+    Entries,
+    Entry,
+    TiffReader,
+    encode_directory,
+    integers_value,
+)
 
 EXIF_HEADER = b"Exif\0\0"
-_NEXT_DIRECTORY = -1  # not a tag
+# Tags that lead to directories of their own.
+_DIRECTORIES = {
+    ExifTags.IFD.Exif.value,
+    ExifTags.IFD.GPSInfo.value,
+    ExifTags.IFD.Interop.value,
+}
+# Tags of how one file stores its pixels, or that are kept in another place.
+NOT_EXIF = {
+    *range(254, 267),
+    *(273, ORIENTATION, *range(277, 282), 284, *range(288, 294), 297, 317),
+    *(*range(320, 326), 330, *range(332, 348), *range(512, 533), 700),
+    34675,
+}
+_LARGEST_VALUE = 65_536  # bytes; scientific TIFF files hold whole tables
+_LARGEST_BLOCK = 2**20  # bytes; many entries may claim the same ones
 
 
-def read_exif(source: ImageSource, image: Image.Image) -> bytes | None:
-    """The file's EXIF block as `Photo.exif` has it, orientation still as stored.
+def as_block(exif: bytes | None) -> bytes | None:
+    """With its header, which PNG and some WebP leave out; None if there is nothing."""
+    while exif and exif.startswith(EXIF_HEADER):
+        exif = exif.removeprefix(EXIF_HEADER)
+    return EXIF_HEADER + exif if exif else None
 
-    (Not for TIFF, which Pillow and OpenCV turn upright themselves.)
-    """
-    if image.format == "TIFF":
-        return _descriptive_exif(image.getexif())
-    exif = image.info.get("exif")
-    if exif is None and image.format == "PNG":
-        exif = _find_png_chunk(source, b"eXIf")  # it may follow the pixels
+
+def _first_directory(
+    exif: bytes | None,
+) -> tuple[TiffReader, list[Entry]] | None:
     if not exif:
         return None
-    return exif if exif.startswith(EXIF_HEADER) else EXIF_HEADER + exif
+    try:
+        reader = TiffReader(io.BytesIO(exif), len(EXIF_HEADER))
+    except ValueError:
+        return None
+    return reader, reader.directory(reader.first)[0]
 
 
-def _find_png_chunk(source: ImageSource, wanted: bytes) -> bytes | None:
-    with source.open() as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">L4s", head)
-            if kind == wanted:
-                return file.read(length)
-            file.seek(length + 4, os.SEEK_CUR)
-    return None
+def orientation(exif: bytes | None) -> tuple[int, str]:
+    """1 (upright) to 8, as EXIF counts, and what is wrong with it, or ""."""
+    if (found := _first_directory(exif)) is None:
+        return 1, ""
+    reader, entries = found
+    return orientation_of(reader, entries)
 
 
-# Tags that describe the photograph, not how one TIFF file stores its pixels.
-_DESCRIPTIVE_TAGS = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.XResolution,
-    ExifTags.Base.YResolution,
-    ExifTags.Base.ResolutionUnit,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.Copyright,
-)
-_DESCRIPTIVE_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-
-
-def _descriptive_exif(source: Image.Exif) -> bytes | None:
-    """A TIFF's own directory holds its EXIF between the tags of the file itself."""
-    kept = Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
-        if tag in source:
-            kept[tag] = source[tag]
-    for ifd in _DESCRIPTIVE_IFDS:
-        if entries := source.get_ifd(ifd):
-            kept[ifd] = dict(entries)
-    return kept.tobytes() if len(kept) else None
-
-
-def orientation(exif: bytes | None) -> int:
-    """1 (upright) to 8, as EXIF counts; 1 where the block says nothing usable."""
-    for kind, offset, order in _first_directory(exif):
-        if kind == ExifTags.Base.Orientation:
-            (value,) = struct.unpack_from(order + "H", exif, offset)
-            return value if 1 <= value <= 8 else 1
-    return 1
+def orientation_of(reader: TiffReader, entries: list[Entry]) -> tuple[int, str]:
+    """As `orientation`, of a directory; any type of integer is taken."""
+    for entry in entries:
+        if entry.tag == ORIENTATION:
+            values = reader.integers(entry)
+            if values and 1 <= values[0] <= 8:
+                return values[0], ""
+            if values[:1] == (0,):  # of cameras that do not know
+                return 1, ""
+            found = values[0] if values else "no number"
+            return 1, (
+                f"its EXIF orientation is {found}; expected 1 to 8, taken as upright"
+            )
+    return 1, ""
 
 
 def reset_exif(exif: bytes | None) -> bytes | None:
@@ -85,36 +88,19 @@ def reset_exif(exif: bytes | None) -> bytes | None:
     The thumbnail would go on showing the picture as it was, dark and unturned. Every
     other byte stays.
     """
-    if exif is None:
-        return None
+    if (found := _first_directory(exif)) is None:
+        return exif
+    reader, entries = found
     patched = bytearray(exif)
-    for kind, offset, order in _first_directory(exif):
-        if kind == ExifTags.Base.Orientation:
-            struct.pack_into(order + "H", patched, offset, 1)
-        elif kind == _NEXT_DIRECTORY:
-            struct.pack_into(order + "L", patched, offset, 0)
+    for entry in entries:
+        if entry.tag == ORIENTATION:
+            row = struct.pack(reader.order + "HHLHH", ORIENTATION, SHORT, 1, 1, 0)
+            place = len(EXIF_HEADER) + entry.place
+            patched[place : place + len(row)] = row
+    link = len(EXIF_HEADER) + reader.link_place(reader.first, len(entries))
+    if entries and link + 4 <= len(patched):
+        patched[link : link + 4] = bytes(4)
     return bytes(patched)
-
-
-def _first_directory(exif: bytes | None) -> list[tuple[int, int, str]]:
-    """`(tag, offset of its value, byte order)` of each entry; empty if damaged.
-
-    The last is `_NEXT_DIRECTORY`, the offset at which the thumbnail is linked.
-    """
-    if exif is None or exif[6:10] not in (b"II*\0", b"MM\0*"):
-        return []
-    order = "<" if exif[6:8] == b"II" else ">"
-    try:
-        (start,) = struct.unpack_from(order + "L", exif, 10)
-        start += 6  # offsets count from behind "Exif\0\0"
-        (count,) = struct.unpack_from(order + "H", exif, start)
-        places = [start + 2 + 12 * i for i in range(count)]
-        tags = [struct.unpack_from(order + "H", exif, place)[0] for place in places]
-        struct.unpack_from(order + "L", exif, start + 2 + 12 * count)
-    except struct.error:
-        return []
-    entries = [(tag, p + 8, order) for tag, p in zip(tags, places, strict=True)]
-    return [*entries, (_NEXT_DIRECTORY, start + 2 + 12 * count, order)]
 
 
 def upright(samples: np.ndarray, turned: int) -> np.ndarray:
@@ -128,18 +114,62 @@ def upright(samples: np.ndarray, turned: int) -> np.ndarray:
     return samples
 
 
-def tiff_tags(exif: bytes) -> dict:
-    """The block as entries of a TIFF file's own directory; empty if damaged."""
-    source = Image.Exif()
-    try:
-        source.load(exif)
-        kept = _descriptive_exif(source)
-    except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
-        return {}  # a damaged block is worth less than the picture
-    if kept is None:
-        return {}
-    source.load(kept)
-    return {
-        tag: dict(source.get_ifd(tag)) if tag in _DESCRIPTIVE_IFDS else source[tag]
-        for tag in source
-    }
+def tiff_entries(exif: bytes | None) -> tuple[str, Entries, list[str]]:
+    """A block's byte order, its entries for a TIFF file, and the names of lost ones."""
+    if (found := _first_directory(exif)) is None:
+        return "<", {}, []
+    reader, entries = found
+    lost: list[str] = []
+    return reader.order, kept_entries(reader, entries, lost), lost
+
+
+def exif_of(reader: TiffReader, entries: list[Entry], lost: list[str]) -> bytes | None:
+    """A block of what a TIFF file's own directory holds; `lost` is added to."""
+    kept = kept_entries(reader, entries, lost)
+    if not kept:
+        return None
+    magic = {"<": b"II*\0", ">": b"MM\0*"}[reader.order]
+    head = magic + struct.pack(reader.order + "L", 8)
+    return EXIF_HEADER + head + encode_directory(reader.order, kept, 8)
+
+
+def exif_with_dpi(dpi: tuple[float, float]) -> bytes:
+    """A block that holds nothing but a resolution in dots per inch."""
+    values = [
+        (tag, (RATIONAL, 1, struct.pack("<LL", round(1000 * value), 1000)))
+        for tag, value in zip((282, 283), dpi, strict=True)
+    ]
+    entries = dict(values) | {296: integers_value("<", 2)}
+    head = b"II*\0" + struct.pack("<L", 8)
+    return EXIF_HEADER + head + encode_directory("<", entries, 8)
+
+
+def kept_entries(reader: TiffReader, entries: list[Entry], lost: list[str]) -> Entries:
+    """What describes the photograph, not how a file stores its pixels.
+
+    `lost` gets the names of what is damaged or too large.
+    """
+    left = _LARGEST_BLOCK
+
+    def keep(entries: list[Entry], depth: int) -> Entries:
+        nonlocal left
+        kept = {}
+        for entry in entries:
+            if entry.tag in kept or (not depth and entry.tag in NOT_EXIF):
+                continue
+            if entry.tag in _DIRECTORIES:
+                start = reader.integers(entry)
+                # A directory may claim to lie within itself.
+                below = reader.directory(start[0])[0] if start and depth < 2 else []
+                if inside := keep(below, depth + 1):
+                    kept[entry.tag] = inside
+                continue
+            raw = reader.raw(entry, min(_LARGEST_VALUE, left))
+            if raw is None or entry.kind > 13:  # BigTIFF's own types
+                lost.append(ExifTags.TAGS.get(entry.tag, str(entry.tag)))
+            else:
+                left -= len(raw)
+                kept[entry.tag] = entry.kind, entry.count, raw
+        return kept
+
+    return keep(entries, 0)

@@ -7,14 +7,18 @@ and the tag is reset. Palettes and CMYK become RGB, bilevel becomes grayscale.
 Write: by suffix, to a temporary name beside the target that is then renamed, so that a
 file is there whole or not at all. What each format keeps:
 
-    format      16 bits  grayscale  alpha  ICC  EXIF
-    png, tif    yes      yes        yes    yes  yes
-    webp        as 8     as RGB     yes    yes  yes
-    jpg         as 8     yes        no     yes  yes
-    bmp         as 8     yes        no     no   no
+    format      16 bits  grayscale  alpha  ICC  EXIF  XMP  resolution  text
+    png         yes      yes        yes    yes  yes   yes  yes         yes
+    tif         yes      yes        yes    yes  yes   yes  yes         no
+    webp        as 8     as RGB     yes    yes  yes   yes  in EXIF     no
+    jpg         as 8     yes        no     yes  yes   yes  yes         no
+    bmp         as 8     yes        no     no   no    no   yes         no
 
-Pixels are as stored in the file: colour profiles are carried along, not converted
-(except CMYK, whose profile cannot describe RGB). Not here: resizing, ranges of floats.
+What a file or a format loses is told in sentences: `Photo.notes`, and what
+`write_photo` returns. Metadata above `metadata.MAX_BYTES` is lost, and so is what is
+damaged; neither costs the picture. Pixels are as stored in the file: colour profiles
+are carried along, not converted (except CMYK, whose profile cannot describe RGB).
+Not here: resizing, ranges of floats; the formats (`png`, `jpeg`, `tiff`, `deep`).
 """
 
 import contextlib
@@ -24,42 +28,56 @@ import os
 import struct
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from lowlight_jax.checks import number
+from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.deep import (
     is_deep_colour,
     read_deep_colour,
     write_deep_png,
     write_tiff,
 )
-from lowlight_jax.images.exif import orientation, read_exif, reset_exif, upright
+from lowlight_jax.images.exif import (
+    as_block,
+    exif_with_dpi,
+    orientation,
+    reset_exif,
+    upright,
+)
+from lowlight_jax.images.jpeg import START, Jpeg, split_jpeg
+from lowlight_jax.images.jpeg import read_header as read_jpeg_header
+from lowlight_jax.images.kinds import HEAD_BYTES, RAW_SUFFIXES, UNREAD, unread_kind
+from lowlight_jax.images.metadata import (
+    MAX_BYTES,
+    TOO_LARGE,
+    Metadata,
+    dpi_of,
+    upright_xmp,
+)
+from lowlight_jax.images.png import SIGNATURE, metadata_chunks, split_png
+from lowlight_jax.images.search import LeftOut, search
 from lowlight_jax.images.source import ImageSource
+from lowlight_jax.images.tiff import HEADERS, Tiff, split_tiff
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+READ_SUFFIXES = (*IMAGE_SUFFIXES, ".jfif", ".jpe")  # others of JPEG
 MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
 Source = str | Path | bytes | BinaryIO
 _READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+# JPEG takes a bit for each 8x8 px; of GIF and moving WebP, far more than is found. (PNG
+# and TIFF are checked where they are taken apart; flat WebP has no bound.)
+_PX_PER_BYTE = {"JPEG": 512, "GIF": 5000, "WEBP": 10_000}
 _JPEG_EXIF_MAX_BYTES = 65533  # one marker; Pillow refuses more
-# What Pillow raises on damaged input; a test damages files at random.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-)
+_JPEG_XMP_MAX_BYTES = 65504  # and its name
+_JPEG_ICC_MAX_BYTES = 255 * 65519  # markers are counted by a byte
 
 
 class ImageFileError(ValueError):
@@ -76,6 +94,10 @@ class Photo:
       icc: the colour profile of `pixels`.
       exif: the EXIF block ("Exif\\0\\0" and a TIFF header), its orientation 1.
       is_lossy: it was read from JPEG or WebP, which smear what lies beside an edge.
+      dpi: horizontal and vertical resolution.
+      xmp: the XMP packet, its orientation 1.
+      text: PNG's text chunks, `(kind, content)`.
+      notes: a sentence for each thing in the file that could not be read or kept.
     """
 
     pixels: np.ndarray
@@ -83,6 +105,11 @@ class Photo:
     icc: bytes | None = None
     exif: bytes | None = None
     is_lossy: bool = False
+    _: dataclasses.KW_ONLY
+    dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    text: tuple[tuple[bytes, bytes], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         pixels, alpha = self.pixels, self.alpha
@@ -115,18 +142,23 @@ def find_images(path: str | Path) -> list[Path]:
     Raises:
       ImageFileError: there is no such file or folder.
     """
+    return search_images(path)[0]
+
+
+def search_images(
+    path: str | Path, *, results: Path | None = None
+) -> tuple[list[Path], LeftOut]:
+    """As `find_images`, and what is left out; all below `results` is.
+
+    Raises:
+      ImageFileError: there is no such file or folder.
+    """
     path = Path(path)
     if not path.exists():
         raise ImageFileError(f"{path} does not exist; expected an image or a folder")
-    if path.is_file():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
+    if not path.is_dir():
+        return [path], LeftOut()
+    return search(path, READ_SUFFIXES, results=results)
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -135,11 +167,19 @@ def image_size(source: Source) -> tuple[int, int]:
     Raises:
       ImageFileError: not an image; damage further down in the file goes unnoticed.
     """
-    source = ImageSource.of(source)
-    with _open(source) as image:
-        w, h = image.size
-        turned = orientation(read_exif(source, image)) >= 5
-    return (w, h) if turned else (h, w)
+    return read_header(source)[0]
+
+
+def read_header(source: Source) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """`image_size`, and a sentence for each thing that reading leaves out.
+
+    Raises:
+      ImageFileError: as `image_size`.
+    """
+    with _open(ImageSource.of(source), pixels=False) as opened:
+        w, h = opened.tiff.size if opened.tiff else opened.image.size
+        turned, notes = opened.turned >= 5, tuple(opened.meta.notes)
+    return ((w, h) if turned else (h, w)), notes
 
 
 def read_rgb8(source: Source) -> np.ndarray:
@@ -149,6 +189,25 @@ def read_rgb8(source: Source) -> np.ndarray:
       ImageFileError: as `read_photo`.
     """
     pixels = _to_uint8(read_photo(source).pixels)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def read_visible_rgb8(source: Source) -> np.ndarray:
+    """As `read_rgb8`, but what is transparent has the nearest colour that can be seen.
+
+    Raises:
+      ImageFileError: as `read_photo`, or nothing can be seen.
+    """
+    photo = read_photo(source)
+    pixels = _to_uint8(photo.pixels)
+    hidden = hidden_part(photo.alpha)
+    if hidden is not None:
+        if hidden.all():
+            raise ImageFileError(
+                f"{ImageSource.of(source)} is transparent everywhere; expected a "
+                "picture that can be seen"
+            )
+        pixels = pixels[nearest_visible(hidden)]
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
@@ -163,39 +222,105 @@ def read_photo(source: Source) -> Photo:
         `MAX_PIXELS`. A truncated file is an error, never a half-gray picture.
     """
     source = ImageSource.of(source)
-    with _open(source) as image:
-        is_lossy = image.format in ("JPEG", "MPO", "WEBP")
-        exif = read_exif(source, image)
-        if is_deep_colour(source, image):
-            if image.format == "TIFF" and image.tag_v2.get(284, 1) != 1:
-                raise ImageFileError(
-                    f"{source} stores 16-bit colour in separate planes; expected "
-                    "interleaved channels, so save it as PNG or as an ordinary TIFF"
-                )
-            samples = read_deep_colour(source, image)
-            icc = image.info.get("icc_profile")
+    with _open(source) as opened:
+        image, meta = opened.image, opened.meta
+        is_lossy = image.format in ("JPEG", "WEBP")
+        is_cmyk = image.mode == "CMYK"
+        if opened.content is not None and is_deep_colour(opened.content, image):
+            samples = read_deep_colour(opened.content, image)
         else:
             image.load()
-            icc = image.info.get("icc_profile")
-            key = image.info.get("transparency")
-            image = _to_plain_mode(source, image)
-            samples = np.asarray(image)
-            if image.mode.startswith("I;16") and key is not None:
-                opaque = np.where(samples == key, 0, 65535).astype(np.uint16)
-                samples = np.dstack([samples, opaque])
+            if opened.jpeg is not None:
+                _check_whole(opened.jpeg, image)
+            samples = _plain_samples(source, opened)
     if samples.ndim == 2:
         samples = samples[:, :, None]
-    if samples.dtype == ">u2":
-        samples = samples.astype(np.uint16)
-    samples = upright(samples, orientation(exif))
+    samples = upright(samples, opened.turned)
     channels = samples.shape[2]
     alpha = None
     if channels in (2, 4):
         alpha = np.ascontiguousarray(samples[:, :, -1])
         samples = samples[:, :, :-1]
     pixels = np.ascontiguousarray(samples)
-    icc = _fitting_icc(icc, pixels.shape[2])
-    return Photo(pixels, alpha, icc, reset_exif(exif), is_lossy)
+    icc = _fitting_icc(meta.icc, pixels.shape[2])
+    if meta.icc and not icc and not is_cmyk:
+        meta.drop("colour profile", "for other pixels than it has")
+    dpi = meta.dpi[::-1] if meta.dpi and opened.turned >= 5 else meta.dpi
+    return Photo(
+        pixels,
+        alpha,
+        icc,
+        reset_exif(meta.exif),
+        is_lossy,
+        dpi=dpi,
+        xmp=upright_xmp(meta.xmp, opened.turned),
+        text=meta.text,
+        notes=tuple(meta.notes),
+    )
+
+
+def _check_whole(jpeg: Jpeg, image: Image.Image) -> None:
+    """Raises an OSError for half a picture; a missing end marker alone is noted."""
+
+    def decode(content: bytes) -> np.ndarray:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as probe:
+            return np.asarray(probe)
+
+    if jpeg.incomplete:
+        raise OSError(jpeg.incomplete)
+    if not jpeg.is_whole(np.asarray(image), decode):
+        raise OSError("it ends before its last pixels")
+    if not jpeg.has_end:
+        jpeg.meta.notes.append("it lacks its end marker; all of its pixels are there")
+
+
+def _plain_samples(source: ImageSource, opened: "_Opened") -> np.ndarray:
+    """`[h, w]` or `[h, w, c]`, uint8 or uint16, of a loaded image."""
+    key = opened.image.info.get("transparency")
+    bits = 16
+    if opened.tiff is not None:
+        bits = opened.image.tag_v2.get(258, (1,))[0]  # BitsPerSample
+        if opened.image.mode == "CMYK" and bits == 16:
+            opened.meta.notes.append("its CMYK of 16 bits is read as 8")
+    image = _to_plain_mode(source, opened.image, opened.meta.icc)
+    samples = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        samples = samples.astype(np.uint16)
+        if bits < 16:
+            full = 2**bits - 1
+            samples = ((samples * 65535.0 + full // 2) // full).astype(np.uint16)
+        if opened.tiff is not None and opened.tiff.folded:
+            samples = opened.tiff.unfold(samples)
+        if key is not None:
+            opaque = np.where(samples == key, 0, 65535).astype(np.uint16)
+            samples = np.dstack([samples, opaque])
+    if opened.tiff is not None and opened.tiff.invert:
+        gray = samples if samples.ndim == 2 else samples[..., :1]
+        inverted = np.iinfo(samples.dtype).max - gray
+        samples = np.dstack(
+            [inverted, samples[..., 1:]] if samples.ndim > 2 else [inverted]
+        )
+    return samples
+
+
+@dataclasses.dataclass
+class _Opened:
+    """A lazily opened image.
+
+    Attributes:
+      image: of a file without metadata, where Pillow would act on it.
+      turned: its orientation, 1 to 8, which `image` has not.
+      meta: its metadata.
+      content: the file that `image` is of, if it is PNG or TIFF; maybe its header only.
+      jpeg, tiff: its parts.
+    """
+
+    image: Image.Image
+    turned: int
+    meta: Metadata
+    content: bytes | None = None
+    jpeg: Jpeg | None = None
+    tiff: Tiff | None = None
 
 
 _readers, _limit_before = 0, None
@@ -223,35 +348,33 @@ def _pixel_limit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(source: ImageSource) -> Iterator[Image.Image]:
+def _open(source: ImageSource, *, pixels: bool = True) -> Iterator[_Opened]:
     """A lazily opened image; every decoder error inside becomes an ImageFileError."""
     if source.is_folder:
         raise ImageFileError(f"{source} is a folder; expected an image file")
+    if source.is_special:
+        raise ImageFileError(f"{source} is no ordinary file; expected an image file")
+    parts: dict = {}
     try:
-        with (
-            _pixel_limit(),
-            source.open() as file,
-            Image.open(file, formats=_READABLE) as image,
-        ):
-            if image.width * image.height > MAX_PIXELS:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_pixel_limit())
+            opened = _split(source, pixels, stack, parts)
+            if opened.image.width * opened.image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            yield image
+            yield opened
+    except (ImageFileError, MemoryError):
+        raise
     except Image.DecompressionBombError as error:
         raise ImageFileError(
             f"{source} has more pixels than the {MAX_PIXELS // 10**6} million that are "
             "read; make it smaller or cut it up"
         ) from error
-    except ImageFileError:
-        raise
     except FileNotFoundError as error:
         raise ImageFileError(f"{source} does not exist") from error
     except Image.UnidentifiedImageError as error:
-        kind = "an empty file" if not source.read() else "not an image"
-        raise ImageFileError(
-            f"{source} is {kind}, or of an unknown kind; expected PNG, JPEG, BMP, WebP "
-            "or TIFF, so convert it to one of these"
-        ) from error
-    except _DECODER_ERRORS as error:
+        raise _unidentified(source, parts.get("tiff")) from error
+    # Decoders raise anything on damaged input; what is meant for the user came first.
+    except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise ImageFileError(
                 f"{source} cannot be read ({error.strerror}); check its permissions"
@@ -262,14 +385,103 @@ def _open(source: ImageSource) -> Iterator[Image.Image]:
         ) from error
 
 
-def _to_plain_mode(source: ImageSource, image: Image.Image) -> Image.Image:
+def _split(
+    source: ImageSource, pixels: bool, stack: contextlib.ExitStack, parts: dict
+) -> _Opened:
+    """Takes the file apart, so that Pillow sees nothing but its pixels."""
+    file = stack.enter_context(source.open())
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    turned, content, meta = 1, None, None
+    if head.startswith(SIGNATURE):
+        content, meta = split_png(file, pixels)
+        file = io.BytesIO(content)
+    elif head.startswith(START + b"\xff"):
+        jpeg = split_jpeg(file.read() if pixels else read_jpeg_header(file))
+        parts["jpeg"], meta = jpeg, jpeg.meta
+        if not jpeg.scans:
+            raise OSError("it ends before its pixels")
+        file = io.BytesIO(jpeg.plain)
+    elif head.startswith(HEADERS):
+        parts["tiff"] = tiff = split_tiff(source)
+        meta, turned = tiff.meta, tiff.turned
+        if source.suffix in RAW_SUFFIXES or unread_kind(head):
+            name, advice = UNREAD[".dng"]
+            raise ImageFileError(f"{source} is {name}, which is not read; {advice}")
+        if tiff.refused:
+            raise ImageFileError(f"{source} {tiff.refused}")
+        content = tiff.content
+        if content is None and pixels:
+            content = file.read()
+        if content is not None:
+            file = io.BytesIO(content)
+    file.seek(0)
+    image = stack.enter_context(Image.open(file, formats=_READABLE))
+    if pixels:
+        _check_size(image, file)
+    if meta is None:
+        meta = _pillow_metadata(image)
+    if "tiff" not in parts:
+        turned, wrong = orientation(meta.exif)
+        meta.notes += [wrong] * bool(wrong)
+    if meta.pictures > 1:
+        meta.notes.append(f"only the first of its {meta.pictures} pictures is read")
+    return _Opened(image, turned, meta, content, **parts)
+
+
+def _check_size(image: Image.Image, file: BinaryIO) -> None:
+    """Before memory is taken: an OSError for pixels that the file cannot hold."""
+    most = _PX_PER_BYTE.get(image.format)
+    if most is None or (image.format == "WEBP" and not image.is_animated):
+        return
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    if image.width * image.height > most * (size + 64):
+        raise OSError(f"{size} bytes cannot hold {image.width}x{image.height} px")
+
+
+def _pillow_metadata(image: Image.Image) -> Metadata:
+    """Of BMP, WebP and GIF, which Pillow reads without complaint."""
+    meta = Metadata(pictures=getattr(image, "n_frames", 1))
+    fields = {"exif": "EXIF", "icc_profile": "colour profile", "xmp": "XMP"}
+    for key, name in fields.items():
+        value = image.info.get(key)
+        if isinstance(value, bytes) and len(value) > MAX_BYTES:
+            meta.drop(name, TOO_LARGE)
+        elif isinstance(value, bytes) and value:
+            setattr(meta, key.removesuffix("_profile"), value)
+    meta.exif = as_block(meta.exif)
+    if image.format == "BMP" and "dpi" in image.info:
+        meta.dpi = dpi_of(*image.info["dpi"])
+    return meta
+
+
+def _unidentified(source: ImageSource, tiff: Tiff | None) -> ImageFileError:
+    with source.open() as file:
+        head = file.read(HEAD_BYTES)
+    convert = "expected PNG, JPEG, BMP, WebP or TIFF, so convert it to one of these"
+    if tiff is not None:
+        return ImageFileError(
+            f"{source} is a TIFF of {tiff.kind}; expected 8 or 16 bits of gray, RGB, "
+            "CMYK or a palette, so convert it first"
+        )
+    if known := unread_kind(head):
+        return ImageFileError(f"{source} is {known[0]}, which is not read; {known[1]}")
+    kind = "not an image" if head else "an empty file"
+    return ImageFileError(f"{source} is {kind}, or of an unknown kind; {convert}")
+
+
+def _to_plain_mode(
+    source: ImageSource, image: Image.Image, icc: bytes | None
+) -> Image.Image:
     """Converts to L, LA, RGB, RGBA or I;16, from all but CMYK without loss."""
     if image.mode in ("I", "F"):
         raise ImageFileError(
             f"{source} has 32 bits per channel; expected 8 or 16, so convert it first"
         )
     if image.mode == "CMYK":
-        return _cmyk_to_rgb(image)
+        return _cmyk_to_rgb(image, icc)
     if image.mode.startswith("I;16"):
         return image
     transparent = "transparency" in image.info
@@ -294,9 +506,9 @@ def _to_plain_mode(source: ImageSource, image: Image.Image) -> Image.Image:
     return image.convert(plain[image.mode])
 
 
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """To sRGB by the file's own profile, or the plain formula without one."""
-    if icc := image.info.get("icc_profile"):
+    if icc:
         try:
             return ImageCms.profileToProfile(
                 image, io.BytesIO(icc), ImageCms.createProfile("sRGB"), outputMode="RGB"
@@ -315,13 +527,15 @@ def _fitting_icc(icc: bytes | None, channels: int) -> bytes | None:
 # Writing
 
 
-def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
+def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[str]:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
     Args:
       path: in a folder that exists; an existing file is replaced.
       photo: what the format cannot hold is reduced as the module's head tells.
       quality: of JPEG and WebP, 1 to 100.
+    Returns:
+      A sentence for what the format cannot hold.
     Raises:
       ImageFileError: unknown suffix, unwritable place, or too large for the format.
       ValueError: quality is none of these.
@@ -337,7 +551,7 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
     try:
         try:
             with unfinished.open("xb") as file:
-                _encode(file, path.suffix.lower(), photo, quality)
+                lost = _encode(file, path.suffix.lower(), photo, quality)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -347,37 +561,85 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> None:
             f"{path} could not be written ({reason}); check the folder and the disk, "
             "or choose another format"
         ) from error
+    if not lost:
+        return []
+    return [f"{path.suffix[1:].upper()} does not keep its {', '.join(lost)}"]
 
 
-def _encode(file: BinaryIO, suffix: str, photo: Photo, quality: int) -> None:
+# What the formats hold of `Photo`, besides pixels; see the module's head.
+_HOLDS = {
+    ".png": {"alpha", "icc", "exif", "dpi", "xmp", "text"},
+    ".tif": {"alpha", "icc", "exif", "dpi", "xmp"},
+    ".webp": {"alpha", "icc", "exif", "xmp"},
+    ".jpg": {"icc", "exif", "dpi", "xmp"},
+    ".bmp": {"dpi"},
+}
+_HOLDS |= {".tiff": _HOLDS[".tif"], ".jpeg": _HOLDS[".jpg"]}
+_NAMES = {"alpha": "transparency", "icc": "colour profile", "exif": "EXIF"}
+_NAMES |= {"dpi": "resolution", "xmp": "XMP", "text": "text"}
+
+
+def _encode(file: BinaryIO, suffix: str, photo: Photo, quality: int) -> list[str]:
+    """Returns the names of what is lost."""
+    photo, lost = _reduced(photo, suffix)
     deep = photo.pixels.dtype == np.uint16
     if suffix == ".png" and deep:
-        write_deep_png(file, _interleaved(photo), photo.icc, photo.exif)
-        return
+        write_deep_png(file, _interleaved(photo), photo)
+        return lost
     if suffix in (".tif", ".tiff"):
         samples, icc = _interleaved(photo), photo.icc
         if deep and samples.shape[2] == 2:  # which few programs can read
             samples, icc = samples[:, :, [0, 0, 0, 1]], _fitting_icc(icc, 3)
-        write_tiff(file, samples, icc, photo.exif)
-        return
+        return lost + [
+            f"EXIF's {name}" for name in write_tiff(file, samples, icc, photo)
+        ]
     pixels = _to_uint8(photo.pixels)
-    if photo.alpha is not None and suffix in (".png", ".webp"):
+    if photo.alpha is not None:
         pixels = np.dstack([pixels, _to_uint8(photo.alpha)])
     options = {"icc_profile": photo.icc, "exif": photo.exif or b""}
     if suffix in (".jpg", ".jpeg"):
-        if len(photo.exif or b"") > _JPEG_EXIF_MAX_BYTES:
-            options["exif"] = b""
-        options |= {"format": "JPEG", "quality": quality}
+        options |= {"format": "JPEG", "quality": quality, "xmp": photo.xmp or b""}
+        options |= {"dpi": photo.dpi} if photo.dpi else {}
     elif suffix == ".webp":
-        options["icc_profile"] = _fitting_icc(photo.icc, 3)  # gray becomes RGB
-        options |= {"format": "WEBP", "quality": quality}
+        options |= {"format": "WEBP", "quality": quality, "xmp": photo.xmp or b""}
     elif suffix == ".png":
-        options |= {"format": "PNG"}
+        chunks = PngInfo()
+        for kind, content in metadata_chunks(photo.xmp, None, photo.text):
+            chunks.add(kind, content)
+        options |= {"format": "PNG", "pnginfo": chunks, "dpi": photo.dpi}
     else:
-        options = {"format": "BMP"}
+        options = {"format": "BMP"} | ({"dpi": photo.dpi} if photo.dpi else {})
     # Pillow takes grayscale as [h, w]
     squeezed = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     Image.fromarray(squeezed).save(file, **options)
+    return lost
+
+
+def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
+    """The photo without what a format cannot hold, and the names of that."""
+    holds = set(_HOLDS[suffix])
+    if suffix in (".jpg", ".jpeg"):
+        holds -= {"exif"} if len(photo.exif or b"") > _JPEG_EXIF_MAX_BYTES else set()
+        holds -= {"xmp"} if len(photo.xmp or b"") > _JPEG_XMP_MAX_BYTES else set()
+        holds -= {"icc"} if len(photo.icc or b"") > _JPEG_ICC_MAX_BYTES else set()
+        if photo.dpi and not 1 <= min(photo.dpi) <= max(photo.dpi) <= 65535:
+            holds.discard("dpi")
+    elif suffix == ".webp":
+        if not _fitting_icc(photo.icc, 3):  # gray becomes RGB
+            holds.discard("icc")
+        if not photo.exif and photo.dpi:  # there is no other place for it
+            photo = dataclasses.replace(photo, exif=exif_with_dpi(photo.dpi))
+        if photo.exif:
+            photo = dataclasses.replace(photo, dpi=None)
+    lost, kept = [], {}
+    for field, name in _NAMES.items():
+        value = getattr(photo, field)
+        if field in holds or value is None or not len(value):
+            continue
+        kept[field] = () if field == "text" else None
+        if field != "alpha" or (value != np.iinfo(value.dtype).max).any():
+            lost.append(name)
+    return dataclasses.replace(photo, **kept), lost
 
 
 def _to_uint8(samples: np.ndarray) -> np.ndarray:

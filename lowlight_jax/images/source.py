@@ -44,3 +44,14 @@ class ImageSource:
     @property
     def is_folder(self) -> bool:
         return isinstance(self.content, Path) and self.content.is_dir()
+
+    @property
+    def is_special(self) -> bool:
+        """A pipe or device, which may never end."""
+        path = self.content
+        return isinstance(path, Path) and path.exists() and not path.is_file()
+
+    @property
+    def suffix(self) -> str:
+        """In lower case; "" of bytes."""
+        return self.content.suffix.lower() if isinstance(self.content, Path) else ""

@@ -22,10 +22,15 @@ JobListener = Callable[[int, Job, float], None]
 
 @dataclasses.dataclass
 class Outcome:
-    """What has happened so far: files saved, and a sentence for each that was not."""
+    """What has happened so far: files saved, and a sentence for each that was not.
+
+    Attributes:
+      notes: files that were saved without something that they had, by what it is.
+    """
 
     saved: list[Path] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
+    notes: dict[str, list[Path]] = dataclasses.field(default_factory=dict)
 
 
 def enhance_files(
@@ -69,17 +74,20 @@ def enhance_files(
                     enhanced = enhance_photo(method, photo, progress=show, **options)
                     if writing is not None:
                         writing.result()
-                    writing = writer.submit(_save, job.target, enhanced, outcome)
+                    writing = writer.submit(_save, job, enhanced, outcome)
             show(1.0)
         if writing is not None:
             writing.result()
 
 
-def _save(target: Path, photo: Photo, outcome: Outcome) -> None:
+def _save(job: Job, photo: Photo, outcome: Outcome) -> None:
+    target = job.target
     with _noting_failure(outcome, target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(target, photo)
+        lost = write_photo(target, photo)
         outcome.saved.append(target)
+        for note in (*photo.notes, *lost):
+            outcome.notes.setdefault(note, []).append(job.source)
 
 
 @contextlib.contextmanager

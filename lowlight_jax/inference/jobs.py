@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from lowlight_jax.images.files import IMAGE_SUFFIXES, find_images
+from lowlight_jax.images.files import IMAGE_SUFFIXES, search_images
+from lowlight_jax.images.search import LeftOut
 
 
 class UsageError(ValueError):
@@ -22,7 +23,10 @@ class Job:
 
 
 def plan_jobs(
-    inputs: Sequence[Path], output: Path, image_format: str | None = None
+    inputs: Sequence[Path],
+    output: Path,
+    image_format: str | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[Job]:
     """Pairs every photograph with the file it becomes.
 
@@ -32,6 +36,7 @@ def plan_jobs(
       output: a file, if the only input is a file and `output` has an image suffix; else
         a folder, in which relative paths and stems are kept.
       image_format: "png", "jpg", ...; None is png, or what the suffix of `output` says.
+      left_out: is told what in the folders is no job.
     Raises:
       UsageError: inputs that do not exist, nothing to do, two inputs with the same
         output name, an output that is an input, or an output that cannot be a folder.
@@ -39,6 +44,7 @@ def plan_jobs(
     missing = [f"  {path}" for path in inputs if not path.exists()]
     if missing:
         raise UsageError("\n".join(["These inputs do not exist:", *missing]))
+    left_out = LeftOut() if left_out is None else left_out
     names_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
     if names_file and len(inputs) == 1 and inputs[0].is_file():
         wanted = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}
@@ -56,26 +62,30 @@ def plan_jobs(
             "save; name a folder"
         )
     else:
-        jobs = _jobs_into_folder(inputs, output, f".{image_format or 'png'}")
+        jobs = _jobs_into_folder(inputs, output, f".{image_format or 'png'}", left_out)
         folder = output
     if not jobs:
-        raise UsageError(
+        nothing = (
             f"Nothing to do: no images in {', '.join(map(str, inputs))}; looked for "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
+        raise UsageError("\n  ".join([nothing, *left_out.lines()]))
     _check_names(jobs)
     _check_folder(folder)
     return jobs
 
 
-def _jobs_into_folder(inputs: Sequence[Path], output: Path, suffix: str) -> list[Job]:
+def _jobs_into_folder(
+    inputs: Sequence[Path], output: Path, suffix: str, left_out: LeftOut
+) -> list[Job]:
     jobs = {}  # keyed by both names: the same file may be given twice
     results = output.resolve()
     for path in inputs:
         base = path if path.is_dir() else path.parent
-        found = find_images(path)
-        if path.is_dir() and results != path.resolve():
-            found = [file for file in found if results not in file.resolve().parents]
+        found, others = search_images(path, results=results)
+        for reason, paths in others.items():
+            for other in paths:
+                left_out.add(other, reason)
         for file in found:
             relative = file.relative_to(base)
             target = output / relative.with_name(relative.stem + suffix)

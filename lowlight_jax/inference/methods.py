@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lowlight_jax.checks import as_image, as_mask, number
+from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.files import Photo, Source, read_photo
 from lowlight_jax.inference.finish import blend, converted, finish
 from lowlight_jax.runtime.progress import Listener, listening
@@ -27,9 +28,6 @@ from lowlight_jax.runtime.progress import Listener, listening
 if TYPE_CHECKING:
     from lowlight_jax.inference.runner import Runner
     from lowlight_jax.tasks.task import Task
-
-
-_LEAST_VISIBLE = 0.02  # of full opacity; nobody sees the colour of what has less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +136,27 @@ def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
 def read_mask(source: Source) -> np.ndarray:
     """An inpainting mask `[h, w]`, True where a channel is above half of white.
 
+    Of a mask that is transparent somewhere, what can be seen counts: the mask is what
+    is opaque, if all of that has one colour or is white.
+
     Raises:
       ImageFileError: it cannot be read.
+      ValueError: what can be seen has several colours, so that both could be meant.
     """
-    pixels = read_photo(source).pixels
-    return pixels.max(axis=-1) > np.iinfo(pixels.dtype).max // 2
+    photo = read_photo(source)
+    half = np.iinfo(photo.pixels.dtype).max // 2
+    white = photo.pixels.max(axis=-1) > half
+    if photo.alpha is None or (photo.alpha > half).all():
+        return white
+    opaque = photo.alpha > half
+    seen = photo.pixels[opaque]
+    if not white[opaque].all() and (seen != seen[0]).any():
+        raise ValueError(
+            f"{source} is partly transparent, and what can be seen of it has several "
+            "colours, so that either could mean the holes; expected white holes "
+            "without transparency, or one colour on a transparent ground"
+        )
+    return opaque
 
 
 def enhance_photo(
@@ -172,22 +186,32 @@ def enhance_photo(
       ValueError: there are no holes, the mask is of another size, or a value is none of
         these.
     """
-    image, hidden = photo.pixels, None
-    if photo.alpha is not None:
-        hidden = photo.alpha < _LEAST_VISIBLE * np.iinfo(photo.alpha.dtype).max
-        if hidden.any() and not hidden.all():
-            image = _nearest_visible(image, hidden)
+    image, hidden, nearest = photo.pixels, hidden_part(photo.alpha), ...
+    if hidden is not None and not hidden.all():
+        nearest = nearest_visible(hidden)
+    image = image[nearest]
     options = dict(strength=strength, progress=progress, **controls)
     if method.needs_mask:
         from lowlight_jax.ops.damage import find_holes, grow
 
         if mask is None:
-            mask = find_holes(image, is_lossy=photo.is_lossy)[..., 0]
-        if not mask.any():
-            raise ValueError(
-                "found no holes, which are regions of pure black; nothing to repair: "
-                "pass --mask"
-            )
+            seen = image
+            if hidden is not None:  # a hole must be seen
+                white = np.iinfo(image.dtype).max
+                seen = np.where(hidden[..., None], white, image).astype(image.dtype)
+            mask = find_holes(seen, is_lossy=photo.is_lossy)[..., 0][nearest]
+            if not mask.any():
+                raise ValueError(
+                    "found no holes, which are regions of pure black; nothing to "
+                    "repair: pass --mask"
+                )
+        elif mask.shape[:2] == image.shape[:2]:
+            mask = np.asarray(mask).reshape(image.shape[:2])[nearest]
+            if not mask.any():
+                raise ValueError(
+                    "the mask tells no holes that can be seen; nothing to repair: make "
+                    "it white there"
+                )
         pixels = method(image, grow(mask) if photo.is_lossy else mask, **options)
     elif mask is not None:
         raise ValueError("only methods that repair holes take a mask; leave it out")
@@ -197,21 +221,6 @@ def enhance_photo(
     if hidden is not None:
         pixels = np.where(hidden[..., None], photo.pixels, pixels)
     return dataclasses.replace(photo, pixels=pixels)
-
-
-def _nearest_visible(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """The image with each hidden pixel as the nearest one that is not.
-
-    So the colours below transparency, which nobody sees, say nothing of the exposure.
-    """
-    import cv2  # heavy, and only for this
-
-    _, nearest = cv2.distanceTransformWithLabels(
-        hidden.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((nearest.max() + 1, image.shape[-1]), image.dtype)
-    colours[nearest[~hidden]] = image[~hidden]
-    return colours[nearest]
 
 
 def print_list() -> None:

@@ -33,6 +33,14 @@ class CNN(Network):
     only_for_dark = True
     controls = LIGHT
 
+    def __post_init__(self):
+        if self.width < 1 or self.layers < 2:
+            raise ValueError(
+                f"model.width is {self.width}, model.layers {self.layers}; expected at "
+                "least 1 and 2"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, low: Images) -> Prediction:
         """`[b, h, w, 3]` in [0, 1], any h and w."""

@@ -6,6 +6,8 @@ says "chosen". Losses are in `lowlight_jax.losses`; padding in `lowlight_jax.ops
 Height and width must be multiples of `STRIDE`.
 """
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -153,8 +155,10 @@ class DualNetwork(Network):
             raise ValueError(
                 f"model.fine_layers is {self.fine_layers}; expected 4, 5 or 0"
             )
-        if self.max_gain <= 1:
-            raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
+        if not 1 < self.max_gain < math.inf:
+            raise ValueError(
+                f"model.max_gain is {self.max_gain}; expected a finite number above 1"
+            )
         super().__post_init__()
 
     def setup(self) -> None:

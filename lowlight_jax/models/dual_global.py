@@ -216,8 +216,10 @@ class DualGlobalNetwork(Network):
     controls = LIGHT_AND_NOISE
 
     def __post_init__(self):
-        if self.max_gain <= 1:
-            raise ValueError(f"model.max_gain is {self.max_gain}; expected > 1")
+        if not 1 < self.max_gain < math.inf:
+            raise ValueError(
+                f"model.max_gain is {self.max_gain}; expected a finite number above 1"
+            )
         super().__post_init__()
 
     def setup(self) -> None:

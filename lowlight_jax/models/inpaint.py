@@ -53,7 +53,7 @@ class InpaintNetwork(Network):
 
     Attributes:
       width: channels at full resolution; below, `_WIDER` times as many.
-      fill_levels: of `fill_smoothly`, at least 4.
+      fill_levels: of `fill_smoothly`, 4 to 8.
       dtype: of the convolutions; parameters and the rest are float32.
     """
 
@@ -63,6 +63,14 @@ class InpaintNetwork(Network):
 
     task = INPAINTING
     phases = ("repair",)
+
+    def __post_init__(self):
+        if self.width < 1 or not 4 <= self.fill_levels <= 8:
+            raise ValueError(
+                f"model.width is {self.width}, model.fill_levels {self.fill_levels}; "
+                "expected 1 or more, and 4 to 8"
+            )
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, image: Images, holes: Mask) -> Repaired:

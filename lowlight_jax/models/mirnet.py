@@ -264,14 +264,23 @@ class MIRNet(Network):
     only_for_dark = True
     controls = LIGHT
 
+    def __post_init__(self):
+        if self.channels % _REDUCTION or self.channels < _REDUCTION:
+            raise ValueError(
+                f"model.channels is {self.channels}; expected a multiple of "
+                f"{_REDUCTION}"
+            )
+        if self.groups < 1 or self.blocks < 1:
+            raise ValueError(
+                f"model.groups is {self.groups}, model.blocks {self.blocks}; expected "
+                "1 or more each"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, low: Images) -> Prediction:
         """`[b, h, w, 3]` in [0, 1], h and w multiples of 4, to its `pred`."""
         _check_size(low)
-        if self.channels % _REDUCTION or self.channels < _REDUCTION:
-            raise ValueError(
-                f"channels is {self.channels}; expected a multiple of {_REDUCTION}"
-            )
         x = _Conv(self.channels, name="conv_in", dtype=self.dtype)(low)
         for i in range(1, self.groups + 1):
             x = Group(self.blocks, self.keras_graph, self.dtype, name=f"group_{i}")(x)

@@ -30,6 +30,7 @@ from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import GOES_ON, run_command
 from lowlight_jax.runtime.command_flags import parse_flags
+from lowlight_jax.runtime.lock import locked
 
 if TYPE_CHECKING:
     from lowlight_jax.data.pairs import Pair
@@ -115,20 +116,13 @@ def settle(output: Path, settings: dict) -> None:
     """
     from lowlight_jax.config import ConfigError
     from lowlight_jax.runtime.whole_file import write_whole
+    from lowlight_jax.training.resume import check_same, describe, differences
 
     file = output / _SETTINGS_FILE
-    settings = json.loads(json.dumps(settings))
+    settings = describe(settings)
     if file.exists():
-        before = json.loads(file.read_text())
-        differing = [k for k in settings if before.get(k) != settings[k]]
-        if differing:
-            listing = "; ".join(
-                f"{k} was {before.get(k)}, is {settings[k]}" for k in differing
-            )
-            raise ConfigError(
-                f"{output} holds a report with other settings: {listing}. Pass the "
-                "same, or another --output"
-            )
+        changed = differences(json.loads(file.read_text()), settings)
+        check_same(output, list(changed.values()), "pass another --output")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -170,7 +164,8 @@ def reproduce(
     for config in configs.values():
         validate(config)
     first = next(iter(configs.values()))
-    pairs = load_training_data(first, make_model(**first.model))[1]
+    examples, pairs = load_training_data(first, make_model(**first.model))
+    trained_on = [len(examples)]
     held_out = [cut_middle(pair, command.side_px) for pair in pairs]
     trainings = plan_trainings(configs, command.seeds, given, output)
     metrics = dual_paper.CURVE_METRICS if paper == "dual" else ()
@@ -184,7 +179,8 @@ def reproduce(
     else:
         title = cnn_paper.TITLE
         repair = configs["inpaint"]
-        damaged = load_training_data(repair, make_model(**repair.model))[1]
+        examples, damaged = load_training_data(repair, make_model(**repair.model))
+        trained_on.append(len(examples))
         damaged = [cut_middle(pair, command.side_px) for pair in damaged]
         study = cnn_paper.make_study(trainings, held_out, output / "brightening")
         repairs = cnn_paper.make_repair_study(trainings, damaged, output / "repair")
@@ -196,14 +192,15 @@ def reproduce(
             "no image is kept for validation, and so there is none to show; set "
             "--config.data.validation_every"
         )
-    settle(output, _settings(paper, command, given, shown))
-    run_parts(parts, output)
-    page.write_report(
-        output,
-        title=title,
-        facts=_facts(command, trainings, output),
-        sections=make_sections(),
-    )
+    settle(output, _settings(paper, command, given, trained_on, shown))
+    with locked(output):
+        run_parts(parts, output)
+        page.write_report(
+            output,
+            title=title,
+            facts=_facts(command, trainings, output),
+            sections=make_sections(),
+        )
     return output / "report.html"
 
 
@@ -232,7 +229,11 @@ def check_given(paper: str, given: dict[str, str]) -> None:
 
 
 def _settings(
-    paper: str, command: ConfigDict, given: dict, pairs: Sequence["Pair"]
+    paper: str,
+    command: ConfigDict,
+    given: dict,
+    trained_on: Sequence[int],
+    pairs: Sequence["Pair"],
 ) -> dict:
     """All that the parts depend on, but for seeds, of which more may be added."""
     data = command.data.to_dict()
@@ -248,6 +249,7 @@ def _settings(
         },
         "data": data,
         "weights": given,
+        "images to train on": trained_on,
         "images": digest.hexdigest()[:16],
     }
 

@@ -1,5 +1,6 @@
 """How a command ends: an error that is known in one sentence, and its exit code."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +25,8 @@ def run_command(run: Callable[[], int], *, interrupted: str, failed: int = 1) ->
         extra, a training that diverged, too little memory. A mistake of ours keeps its
         traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             return run()

@@ -113,6 +113,13 @@ class Checkpoints:
                 + ". Make room there, then repeat the command"
             ) from error
 
+    def about_latest(self) -> dict[str, Any] | None:
+        """What `save` was told of the newest state whose notes can be read."""
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            with contextlib.suppress(Exception):  # whatever a damaged file makes of it
+                return self._about(step)
+        return None
+
     def restore_latest(
         self, like: TrainState, model: dict[str, Any]
     ) -> TrainState | None:
@@ -146,9 +153,7 @@ class Checkpoints:
     def _restore(
         self, step: int, like: TrainState, model: dict[str, Any]
     ) -> TrainState:
-        about = self._manager.restore(
-            step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
-        )["about"]
+        about = self._about(step)
         _check_same("model config", about["model"], model)
         layout = _layout(like)
         if about["layout"]["key"] != layout["key"]:
@@ -164,6 +169,10 @@ class Checkpoints:
         if _checksum(state) != about["checksum"]:
             raise ValueError("its checksum is wrong")
         return state.replace(key=jax.random.wrap_key_data(state.key))
+
+    def _about(self, step: int) -> dict[str, Any]:
+        args = ocp.args.Composite(about=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=args)["about"]
 
     def _move_aside(self, step: int, error: Exception) -> None:
         if parallel.is_main_process():

@@ -3,12 +3,14 @@
 `train_and_evaluate` is a script; everything that it calls is a library.
 """
 
+import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,9 +41,10 @@ from lowlight_jax.models import (
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.runtime import parallel, preemption, provenance
+from lowlight_jax.runtime.lock import InUseError, locked
 from lowlight_jax.runtime.whole_file import write_whole
 from lowlight_jax.tasks.task import Network, PairMethod, Settings, make_objective
-from lowlight_jax.training import telemetry
+from lowlight_jax.training import resume, telemetry
 from lowlight_jax.training.checkpoint import Checkpoints
 from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
@@ -115,10 +118,16 @@ def plan_phases(config: ConfigDict) -> list[Phase]:
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: str | Path, *, on_scores: Reporter | None = None
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    on_scores: Reporter | None = None,
+    may_differ: bool = False,
 ) -> TrainState:
     """`train`, then scores.json and results.png: all methods on the pairs held out."""
-    network, state, pairs = train(config, workdir, on_scores=on_scores)
+    network, state, pairs = train(
+        config, workdir, on_scores=on_scores, may_differ=may_differ
+    )
     if pairs:
         _final_evaluation(
             network, state.ema_params, pairs, Path(workdir), config.grid_images
@@ -132,6 +141,7 @@ def train(
     *,
     on_scores: Reporter | None = None,
     metrics: Sequence[str] = (),
+    may_differ: bool = False,
 ) -> tuple[Network, TrainState, Sequence[Pair]]:
     """Runs every phase from wherever the workdir stands.
 
@@ -145,6 +155,7 @@ def train(
       on_scores: told the step and the validation scores whenever there are some; what
         it raises ends the run.
       metrics: of the validation scores; empty: `Task.metrics`.
+      may_differ: goes on with a run of another config or other data; else an error.
     Returns:
       The network, its state at the end, and the pairs held out of training.
     Raises:
@@ -157,14 +168,34 @@ def train(
     )
     workdir = Path(workdir)
     _check_writable(workdir)
-    network = make_model(**config.model)
-    examples, pairs = load_training_data(config, network)
-    phases = plan_phases(config)
+    with _only_process(workdir):
+        return _train(config, workdir, backend, on_scores, metrics, may_differ)
 
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    backend: str,
+    on_scores: Reporter | None,
+    metrics: Sequence[str],
+    may_differ: bool,
+) -> tuple[Network, TrainState, Sequence[Pair]]:
+    """See `train`."""
+    checkpoints = Checkpoints(workdir)
+    about = {"config": resume.describe(config)}
+    before = checkpoints.about_latest() or {}
+    before = {key: value for key, value in before.items() if key in ("config", "data")}
+    changed = _check_resumes(workdir, before, about, may_differ)
+    network = make_model(**config.model)
+    phases = plan_phases(config)
     params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     params = _initial_params(config, network, params_key)
+    examples, pairs = load_training_data(config, network)
+    _check_data(config, examples, pairs)
+    about["data"] = resume.describe_data(examples, pairs)
+    _check_resumes(workdir, before, about, may_differ)
+
     state = init_train_state(steps_key, params, phases[0].tx)
-    checkpoints = Checkpoints(workdir)
     state = checkpoints.restore_latest(state, config.model.to_dict()) or state
     state = jax.device_get(state)
     step, total = int(state.step), phases[-1].stop
@@ -173,6 +204,7 @@ def train(
     if is_main:
         if step:
             print(f"resuming at step {step} of {total} from {workdir}")
+            print("".join(f"  changed: {line}\n" for line in changed), end="")
         _write_config(workdir, config, commit)
     line = telemetry.ProgressLine(
         config.data.batch_size, step, total, quiet=not is_main
@@ -186,6 +218,7 @@ def train(
             pairs=pairs,
             total=total,
             backend=backend,
+            about=about,
             commit=commit,
             checkpoints=checkpoints,
             rows=telemetry.MetricsFile(
@@ -213,6 +246,7 @@ class _Run:
     pairs: Sequence[Pair]
     total: int
     backend: str
+    about: Mapping[str, Any]  # what a later process is compared with
     commit: str
     checkpoints: Checkpoints
     rows: telemetry.MetricsFile
@@ -340,7 +374,8 @@ class _Run:
         )
 
     def _save(self, phase: Phase, state: TrainState) -> None:
-        about = {"phase": phase.name, "model": self.config.model.to_dict()}
+        model = self.config.model.to_dict()
+        about = {"phase": phase.name, "model": model, **self.about}
         self.checkpoints.save(state, about)
         self._save_weights(weights.WORKDIR_FILE, state)
 
@@ -414,6 +449,71 @@ def _check_writable(workdir: Path) -> None:
             f"the workdir {workdir} cannot be written to ({error.strerror}); pass "
             "another --workdir"
         ) from error
+
+
+@contextlib.contextmanager
+def _only_process(workdir: Path) -> Iterator[None]:
+    """That the workdir is this run's alone; of several processes the first one asks.
+
+    Raises:
+      InUseError: in all of them.
+    """
+    with contextlib.ExitStack() as stack:
+        refusal = None
+        if parallel.is_main_process():
+            try:
+                stack.enter_context(locked(workdir))
+            except InUseError as error:
+                refusal = str(error)
+        refusal = parallel.gather(refusal)[0]
+        if refusal:
+            raise InUseError(refusal)
+        yield
+
+
+def _check_resumes(
+    workdir: Path, before: Mapping, about: Mapping, may_differ: bool
+) -> list[str]:
+    """Compares what both know of their config and data; lines of what has changed.
+
+    Raises:
+      ConfigError: something that decides the result has, and may not.
+    """
+    lines = []
+    for part in before.keys() & about.keys():
+        changed = resume.differences(before[part], about[part])
+        lines += changed.values()
+        fixed = list(changed.values())
+        if part == "config":
+            fixed = resume.decisive(changed, before[part], about[part])
+        if not may_differ:
+            remedy = (
+                "pass another --workdir, or --continue_changed to go on in this one"
+            )
+            resume.check_same(workdir, fixed, remedy)
+    return lines
+
+
+def _check_data(
+    config: ConfigDict, examples: Sequence[Views], pairs: Sequence[Pair]
+) -> None:
+    """What of the config only the data can tell.
+
+    Raises:
+      ConfigError: it cannot work.
+    """
+    if config.early_stopping_patience and not pairs:
+        raise ConfigError(
+            "early_stopping_patience is set, but no pair is held out to judge by; "
+            "expected data.validation_every or early_stopping_patience=0"
+        )
+    side = config.data.crop_px
+    sizes = (next(iter(views.values())).shape[:2] for views in examples)
+    if not any(max(size) >= side for size in sizes):
+        raise ConfigError(
+            f"data.crop_px is {side}, more than any image of the data has in height or "
+            "width; expected a smaller one"
+        )
 
 
 def _make_optimizer(config: ConfigDict, phase: ConfigDict):

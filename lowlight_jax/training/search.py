@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.metrics import METRICS
 from lowlight_jax.models import make_model
+from lowlight_jax.runtime.lock import locked
+from lowlight_jax.training.resume import check_same, decisive, describe, differences
 
 if TYPE_CHECKING:
     import optuna
@@ -63,8 +67,8 @@ def parse_range(text: str, config: ConfigDict) -> Range:
     key, _, values = text.partition("=")
     try:
         kind = type(_lookup(config, key))
-        if "," in values:
-            return Range(key, choices=tuple(kind(v) for v in values.split(",")))
+        if "," in values and kind in _READ:
+            return Range(key, choices=tuple(_READ[kind](v) for v in values.split(",")))
         low, high, *log = values.split(":")
         if kind in (int, float) and log in ([], ["log"]):
             found = Range(key, low=kind(low), high=kind(high), log=bool(log))
@@ -76,6 +80,14 @@ def parse_range(text: str, config: ConfigDict) -> Range:
         f"--search={text}: expected a key of the config that is a single value, then "
         "=LOW:HIGH, =LOW:HIGH:log (LOW below HIGH, with log above 0) or =A,B,C"
     )
+
+
+_READ = {
+    int: int,
+    float: float,
+    str: str,
+    bool: {"true": True, "false": False}.__getitem__,
+}
 
 
 def _lookup(config: ConfigDict, key: str):
@@ -170,7 +182,8 @@ def tune(
       search: what to vary.
       train: see `run_trial`.
     Raises:
-      SearchError: there would be nothing to compare.
+      SearchError, ConfigError: trials cannot be made, or not be compared.
+      InUseError: another process is at it.
       ImportError: the extra [tune] is not installed.
     """
     try:
@@ -179,18 +192,58 @@ def tune(
         raise ImportError(
             "tuning needs Optuna; install it with pip install 'lowlight_jax[tune]'"
         ) from error
-    import jax
+    _check_search(config, search)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = study_file.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        study = _open_study(study_file, config, search)
+        _run_trials(study, folder, config, trials, search, train)
+    return study
 
-    from lowlight_jax.training.telemetry import TrainingDiverged
 
+def _check_search(config: ConfigDict, search: Sequence[Range]) -> None:
+    """That trials can be compared, and made with each of the values.
+
+    Raises:
+      SearchError, ConfigError: one line for each that cannot.
+    """
+    validate(config)
     if not config.evaluate_every_steps:
         raise SearchError(
             "evaluate_every_steps is 0; expected the steps after which trials are "
             "compared: pass --config.evaluate_every_steps=N"
         )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    failures = []
+    for key, count in Counter(r.key for r in search).items():
+        if count > 1:
+            failures.append(f"{key} is searched {count} times; expected once")
+    for of in search:
+        for value in of.choices or (of.low, of.high):
+            trial = ConfigDict(config.to_dict())
+            trial.update_from_flattened_dict({of.key: value})
+            try:
+                validate(trial)
+            except ConfigError as error:
+                reasons = str(error).splitlines()[1:]
+                failures.append(
+                    f"{of.key}={value}: {'; '.join(map(str.strip, reasons))}"
+                )
+    if failures:
+        raise SearchError("the search cannot work:\n  " + "\n  ".join(failures))
+
+
+def _open_study(
+    study_file: Path, config: ConfigDict, search: Sequence[Range]
+) -> "optuna.Study":
+    """The study, made where there is none.
+
+    Raises:
+      ConfigError: it is one of other settings, whose trials cannot be compared.
+    """
+    import optuna
+
     better = METRICS[best_metric(config)].better
-    study_file.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name="lowlight_jax",
         storage=f"sqlite:///{study_file}",
@@ -199,6 +252,33 @@ def tune(
         direction="maximize" if better == "higher" else "minimize",
         load_if_exists=True,
     )
+    settings = {
+        "config": describe(config),
+        "search": describe({r.key: dataclasses.asdict(r) for r in search}),
+    }
+    before = study.user_attrs.get("settings", settings)
+    changed = differences(before["config"], settings["config"])
+    lines = decisive(changed, before["config"], settings["config"])
+    lines += differences(before["search"], settings["search"]).values()
+    check_same(study_file, lines, "pass another --study")
+    study.set_user_attr("settings", settings)
+    return study
+
+
+def _run_trials(
+    study: "optuna.Study",
+    folder: Path,
+    config: ConfigDict,
+    trials: int,
+    search: Sequence[Range],
+    train: Callable,
+) -> None:
+    """See `tune`."""
+    import jax
+    import optuna
+
+    from lowlight_jax.training.telemetry import TrainingDiverged
+
     running = optuna.trial.TrialState.RUNNING
     while True:
         # One that is running was cut off: only one process works on a study.
@@ -208,8 +288,8 @@ def tune(
         elif len(study.get_trials(deepcopy=False)) < trials:
             trial = study.ask()
         else:
-            return study
-        workdir = study_file.with_suffix("") / f"trial-{trial.number:04d}"
+            return
+        workdir = folder / f"trial-{trial.number:04d}"
         print(f"trial {trial.number + 1} of {trials}: {workdir}")
         try:
             study.tell(trial, train(trial, config, search, workdir))

@@ -1,0 +1,73 @@
+"""Kinds of image files that are not read, by their suffix and by their first bytes."""
+
+_DEVELOP = "develop it to a 16-bit TIFF with darktable, RawTherapee or its maker's tool"
+_EXPORT = "export it as PNG or TIFF"
+_RAW = "3fr arw cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef raf"
+_RAW += " raw rw2 rwl sr2 srf srw x3f"
+RAW_SUFFIXES = tuple(f".{name}" for name in _RAW.split())
+# What it is called, and what to do, by suffix.
+UNREAD = {
+    **dict.fromkeys(RAW_SUFFIXES, ("a camera's raw file", _DEVELOP)),
+    **dict.fromkeys(
+        (".heic", ".heif", ".hif"), ("HEIC", "export it as JPEG, PNG or TIFF")
+    ),
+    ".avif": ("AVIF", _EXPORT),
+    ".gif": ("GIF, which often moves", "name the file itself, or save it as PNG"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c"), ("JPEG 2000", _EXPORT)),
+    ".jxl": ("JPEG XL", _EXPORT),
+    **dict.fromkeys((".jxr", ".wdp", ".hdp"), ("JPEG XR", _EXPORT)),
+    **dict.fromkeys((".psd", ".psb"), ("Photoshop", _EXPORT)),
+    ".xcf": ("GIMP", _EXPORT),
+    ".kra": ("Krita", _EXPORT),
+    **dict.fromkeys((".exr", ".hdr", ".pfm"), ("floating point", _EXPORT)),
+    **dict.fromkeys(
+        (".pbm", ".pgm", ".ppm", ".pnm", ".pam"), ("Netpbm", "convert it to PNG")
+    ),
+    **dict.fromkeys(
+        (".tga", ".dds", ".ico", ".pcx", ".apng", ".qoi", ".dib", ".bpg", ".sgi"),
+        ("of an uncommon kind", "convert it to PNG"),
+    ),
+    **dict.fromkeys((".dcm", ".fits", ".fit", ".nii"), ("scientific", _EXPORT)),
+    **dict.fromkeys((".svg", ".pdf", ".eps", ".ai"), ("a drawing", _EXPORT)),
+    **dict.fromkeys(
+        (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"),
+        ("a video", "extract its frames"),
+    ),
+}
+# Suffix that means the same, by the first bytes and where they are.
+_MAGIC = (
+    (0, b"GIF8", ".gif"),
+    (0, b"8BPS", ".psd"),
+    (0, b"v/1\x01", ".exr"),
+    (0, b"#?RADIANCE", ".hdr"),
+    (0, b"\xff\x0a", ".jxl"),
+    (4, b"JXL ", ".jxl"),
+    (4, b"jP  ", ".jp2"),
+    (0, b"\xff\x4f\xff\x51", ".jp2"),
+    (0, b"II\xbc\x01", ".jxr"),
+    (0, b"gimp xcf", ".xcf"),
+    (0, b"FUJIFILMCCD-RAW", ".raf"),
+    (0, b"IIRO", ".orf"),
+    (0, b"IIRS", ".orf"),
+    (0, b"IIU\0", ".rw2"),
+    (8, b"CR\x02", ".cr2"),
+    (4, b"ftypcrx", ".cr3"),
+    (4, b"ftypavi", ".avif"),
+    (4, b"ftyphe", ".heic"),
+    (4, b"ftypmif1", ".heic"),
+    (4, b"ftypmsf1", ".heic"),
+    (4, b"ftyp", ".mp4"),
+    (0, b"SIMPLE  =", ".fits"),
+    (0, b"%PDF", ".pdf"),
+    (128, b"DICM", ".dcm"),
+    *((0, b"P%d" % kind, ".ppm") for kind in range(1, 8)),
+)
+HEAD_BYTES = 132
+
+
+def unread_kind(head: bytes) -> tuple[str, str] | None:
+    """What a file is by its first `HEAD_BYTES`, and what to do; None if not known."""
+    for place, magic, suffix in _MAGIC:
+        if head[place:].startswith(magic):
+            return UNREAD[suffix]
+    return None
