@@ -75,7 +75,8 @@ def base_config() -> ConfigDict:
     c.data.crop_px = 128  # multiple of the network's stride, at least 24
     c.data.batch_size = 8  # over all devices
     c.data.threads = 1  # that cut crops ahead of the step
-    c.data.memory_gib = 4.0  # sets up to this size are decoded once
+    # Of decoded images on each host, all sources together; others: at each use.
+    c.data.memory_gib = 4.0
 
     c.augment = ConfigDict()  # the same for both sides of a pair
     c.augment.geometry = _defaults(Geometry)  # data/pipeline.py

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lowlight_jax.data import photographs
+from lowlight_jax.data import cached_pairs, photographs
 from lowlight_jax.data.cached_pairs import load_pairs, load_split
+from lowlight_jax.data.memory import Kept, Mapped, Memory
 from lowlight_jax.data.pairs import (
     PairsError,
     find_pairs,
@@ -15,6 +16,8 @@ from lowlight_jax.data.pairs import (
     split_by_group,
 )
 from lowlight_jax.data.pipeline import make_batches, stream_seed
+from lowlight_jax.data.sources import Options, find_sources
+from lowlight_jax.ops.damage import Damage
 from lowlight_jax.training.data import evenly_spaced
 
 
@@ -115,10 +118,90 @@ def test_lol_layout(folder, tmp_path):
 
 def test_sets_beyond_memory_are_decoded_on_access(folder, tmp_path):
     pairs = load_split(
-        folder, "all", validation_every=0, cache_dir=tmp_path / "c", memory_gib=1e-9
+        folder, "all", validation_every=0, cache_dir=tmp_path / "c", memory=Memory(0)
     )
-    assert not isinstance(pairs, list)
+    assert pairs[0].low is not pairs[0].low
     assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
+
+
+def test_pairs_are_prepared_one_by_one(folder, tmp_path, monkeypatch):
+    read, write = [], []
+    monkeypatch.setattr(
+        cached_pairs, "read_visible_rgb8", lambda file: read.append(file) or picture(0)
+    )
+    monkeypatch.setattr(
+        cached_pairs.records,
+        "write",
+        lambda prepared, pairs: write.extend(len(read) for _ in pairs),
+    )
+    monkeypatch.setattr(cached_pairs.records, "read", lambda prepared: None)
+    load_pairs(folder, cache_dir=tmp_path / "cache")
+    assert write == [2, 4, 6, 8, 10]
+
+
+def test_nothing_is_left_of_an_unfinished_preparation(folder, tmp_path, monkeypatch):
+    def fail(image):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(cached_pairs.records, "_png", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        load_pairs(folder, cache_dir=tmp_path / "cache")
+    assert not [*(tmp_path / "cache").rglob("*.tmp")]
+
+
+def is_kept(items, index):
+    return items[index] is items[index]
+
+
+def test_memory_is_shared_by_all_parts_of_a_set(folder, tmp_path):
+    """Room for three of five pairs, with both of their sides."""
+    memory = Memory(2 * 3 * (50 * 36 + 50 * 36 + 30 * 40) / 2**30)
+    options = {"validation_every": 8, "cache_dir": tmp_path / "c", "memory": memory}
+    train, held_out = (
+        load_split(folder, part, **options) for part in ("train", "validation")
+    )
+    kept = [is_kept(part, i) for part in (train, held_out) for i in range(len(part))]
+    assert kept.count(True) == 3 and len(kept) == 5
+
+
+def test_what_finds_no_room_leaves_it_to_smaller_ones():
+    arrays = Mapped([10, 1000, 20], lambda size: np.zeros(size, np.uint8))
+    kept = Kept(arrays, Memory(100 / 2**30))
+    assert [is_kept(kept, i) for i in (0, 1, 2)] == [True, False, True]
+    with pytest.raises(IndexError):
+        kept[3]
+    assert kept[-1] is kept[2]
+
+
+@pytest.mark.parametrize("gib", [1.0, 0.0])
+def test_pairs_of_photographs_are_made_as_they_are_used(gib):
+    used = []
+
+    class Watched(dict):
+        def __getitem__(self, name):
+            used.append(name)
+            return super().__getitem__(name)
+
+    by_name = Watched({name: picture(i) for i, name in enumerate("abc")})
+    pairs = Kept(photographs.damaged_pairs(by_name, Damage()), Memory(gib))
+    used.clear()  # the tests' check of annotations looks at items
+    assert len(pairs) == 3 and not used
+    again = [pairs[1], pairs[1]]
+    assert used == ["b"] * (1 if gib else 2)
+    np.testing.assert_array_equal(again[0].low, again[1].low)
+
+
+def test_a_photograph_that_is_cut_short_is_named(tmp_path, capsys):
+    for i in range(4):
+        write(tmp_path / f"{i}.png", picture(i))
+    whole = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(whole[: len(whole) // 2])
+    options = {"photographs": str(tmp_path), "validation_every": 4}
+    with pytest.raises(PairsError, match=r"1 photograph\(s\) cannot be read:\n.*1.png"):
+        find_sources(Options(**options))[0].load("train")
+    (found,) = find_sources(Options(**options, bad_pairs="skip"))
+    assert sorted(found.load("train")) == ["2", "3"]
+    assert "1.png" in capsys.readouterr().err
 
 
 def test_no_scene_is_on_both_sides():
@@ -241,6 +324,6 @@ def test_hosts_share_the_batches_of_one(hosts, count):
 
 
 def test_evenly_spaced_items():
-    assert evenly_spaced("abcdefg", 3) == ["a", "c", "e"]
+    assert [*evenly_spaced("abcdefg", 3)] == ["a", "c", "e"]
     assert evenly_spaced("abc", 0) == evenly_spaced("abc", 3) == "abc"
     assert evenly_spaced("abc", 5) == "abc"

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lowlight_jax"
 # From the bottom up; what stands in one row does not know of each other.
 LAYERS = (
-    ("types", "__init__"),
+    ("types", "checks", "__init__"),
     ("runtime",),
     ("ops", "images"),
     ("losses", "metrics", "baselines"),

@@ -230,7 +230,9 @@ def test_dark_level_is_the_mean_where_the_original_was_dark():
     pred = np.float32([[100, 50], [7, 255]])[None, ..., None] / 255
     assert metrics.dark_level(np.repeat(pred, 3, axis=3), low)[0] == pytest.approx(75)
     both = np.concatenate([low, np.full_like(low, 60 / 255)])  # nothing dark in it
-    found = metrics.dark_level(np.concatenate([low, low]), both)
+    with pytest.raises(ValueError, match="not defined for image 1 of the batch: no"):
+        metrics.dark_level(np.concatenate([low, low]), both)
+    found = jax.jit(metrics.dark_level)(np.concatenate([low, low]), both)
     assert found[0] == pytest.approx(34.5) and np.isnan(found[1])
 
 
@@ -255,5 +257,7 @@ def test_the_table_of_metrics_is_complete():
         assert getattr(metrics, name) is metrics.METRICS[name].function
         assert name in (metrics.__doc__ or "")
         metric = metrics.METRICS[name]
-        taken = list(inspect.signature(metric.function).parameters)
-        assert len(taken) == 1 + len(metric.needs) or name == "delta_e_itp"
+        parameters = inspect.signature(metric.function).parameters.values()
+        images = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
+        assert len(images) == 1 + len(metric.needs)
+        assert metric.takes_size != (metric.on_host or name == "lpips_alex")

@@ -83,6 +83,7 @@ def denoise(image: np.ndarray, *, sigma_u8: float) -> np.ndarray:
     paper it begins with them; gradients across and down each have a histogram, fitted
     by maximum likelihood.
     """
+    image, sigma_u8 = patches.check_plane(image, sigma_u8)
     return _denoise(image, sigma_u8, texture=True)
 
 

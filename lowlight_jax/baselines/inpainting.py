@@ -1,17 +1,38 @@
-"""Classical repair of holes: uint8 `[h, w, 3]` and mask in, the same image out.
+"""Classical repair of holes: uint8 `[h, w, c]` and mask in, the same image out.
 
-The mask is uint8 `[h, w, 1]`, not 0 in holes. The image is unchanged outside them.
+The mask is `[h, w, 1]`, not 0 in holes. The image is unchanged outside them; one that
+is nothing but a hole stays as it is.
 """
 
+import functools
 from collections.abc import Callable
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
+
+from lowlight_jax.baselines.method import check_codes
+from lowlight_jax.checks import as_mask
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _RADIUS_PX = 3  # of the neighbourhood, as in OpenCV's example
 
 
+def _method(function: Method) -> Method:
+    """Checks the image and the mask at every call."""
+
+    @functools.wraps(function)
+    def checked(image: ArrayLike, mask: ArrayLike) -> np.ndarray:
+        image = check_codes(image)
+        mask = as_mask(mask, image)
+        if mask.all():
+            return image.copy()
+        return function(image, mask).reshape(image.shape)
+
+    return checked
+
+
+@_method
 def telea(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Weighted averages of known neighbours, from the border of a hole inwards.
 
@@ -21,6 +42,7 @@ def telea(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.inpaint(image, mask, _RADIUS_PX, cv2.INPAINT_TELEA)
 
 
+@_method
 def navier_stokes(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Lines of equal brightness continued into the hole, as a fluid would flow.
 
@@ -30,6 +52,7 @@ def navier_stokes(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.inpaint(image, mask, _RADIUS_PX, cv2.INPAINT_NS)
 
 
+@_method
 def biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The smoothest surface across the hole that continues value and slope.
 

@@ -67,6 +67,7 @@ def denoise(image: np.ndarray, *, sigma_u8: float) -> np.ndarray:
     group is found greedily in both passes (simultaneous orthogonal matching pursuit),
     up to the mean energy of the noise; groups have at least 16 patches and at most 48.
     """
+    image, sigma_u8 = patches.check_plane(image, sigma_u8)
     return _denoise(image[None], sigma_u8)[0]
 
 

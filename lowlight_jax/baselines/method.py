@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Method = Callable[..., np.ndarray]
 
@@ -35,19 +36,25 @@ def method(function: Method) -> Method:
     """Checks the image and the parameters at every call."""
 
     @functools.wraps(function)
-    def checked(image: np.ndarray, **params) -> np.ndarray:
-        image = np.asarray(image)
-        good_shape = image.ndim == 3 and image.shape[-1] in (1, 3) and image.size
-        if image.dtype != np.uint8 or not good_shape:
-            raise ValueError(
-                f"image is {image.dtype} {list(image.shape)}; expected uint8 [h, w, c] "
-                "with c = 3 or 1 and at least one pixel"
-            )
+    def checked(image: ArrayLike, **params) -> np.ndarray:
+        image = check_codes(image)
         for name, value in params.items():
             _check(name, value, _annotation(function, name))
         return function(image, **params)
 
     return checked
+
+
+def check_codes(image: ArrayLike) -> np.ndarray:
+    """The image, or a ValueError where it is none that a method takes."""
+    image = np.asarray(image)
+    good_shape = image.ndim == 3 and image.shape[-1] in (1, 3) and image.size
+    if image.dtype != np.uint8 or not good_shape:
+        raise ValueError(
+            f"image is {image.dtype} {list(image.shape)}; expected uint8 [h, w, c] "
+            "with c = 3 or 1 and at least one pixel"
+        )
+    return image
 
 
 def defaults(function: Method) -> dict[str, object]:
@@ -130,10 +137,10 @@ def _parse(name: str, text: str, annotation: object) -> object:
 
 def _check(name: str, value: object, annotation: object) -> None:
     if typing.get_origin(annotation) is typing.Literal:
-        good = value in typing.get_args(annotation)
+        good = isinstance(value, str) and value in typing.get_args(annotation)
     else:
         kind, limits, many = _kind_and_range(annotation)
-        given = value if many else (value,)
+        given = value if many and isinstance(value, Sequence) else (value,)
         wanted = numbers.Real if kind is float else numbers.Integral
         good = bool(given) and all(
             isinstance(number, wanted)

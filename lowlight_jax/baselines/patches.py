@@ -11,6 +11,9 @@ here cheaper, so work through the references in batches, as they come.
 import cv2
 import numpy as np
 import scipy.sparse
+from numpy.typing import ArrayLike
+
+from lowlight_jax.checks import in_range, number
 
 # Rows are orthogonal; over `_LENGTHS` all have the length 1 / sqrt(3).
 _OPPONENT = np.float32([[1, 1, 1], [1, 0, -1], [1, -2, 1]])
@@ -120,6 +123,21 @@ def _nearest(
     order = np.argsort(distances, axis=1, kind="stable")
     nearest = np.take_along_axis(nearest, order, 1)
     return nearest, np.maximum(np.take_along_axis(distances, order, 1), 0)
+
+
+def check_plane(plane: ArrayLike, sigma_u8: float) -> tuple[np.ndarray, float]:
+    """A plane to be denoised, float32, and the noise's standard deviation.
+
+    Raises:
+      ValueError: not `[h, w]`, NaN or infinities, or sigma is not 0 to 255.
+    """
+    plane = np.asarray(plane, np.float32)
+    if plane.ndim != 2 or not plane.size:
+        raise ValueError(
+            f"image has shape {plane.shape}; expected [h, w], one plane of code values"
+        )
+    in_range("image", plane, -np.inf, np.inf, expected="finite code values")
+    return plane, number("sigma_u8", sigma_u8, 0, 255)
 
 
 def estimate_sigma(plane: np.ndarray) -> float:

@@ -62,6 +62,7 @@ def denoise(image: np.ndarray, *, sigma_u8: float) -> np.ndarray:
     Differs: a group's mean stays out of its matrix, so that a dark one does not vanish
     in the noise; sizes and factors are the same for every sigma.
     """
+    image, sigma_u8 = patches.check_plane(image, sigma_u8)
     return _denoise(image[None], sigma_u8)[0]
 
 

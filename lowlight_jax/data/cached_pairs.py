@@ -6,15 +6,19 @@ Everything wrong with the folder is reported together, before that.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.progress import track
 
 from lowlight_jax.data import records
+from lowlight_jax.data.memory import Kept, Mapped, Memory
 from lowlight_jax.data.pairs import (
     LOL_PARTS,
     Pair,
+    PairFile,
     PairsError,
     find_pairs,
     is_lol_layout,
@@ -26,6 +30,7 @@ from lowlight_jax.runtime import omissions
 from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
 from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.outputs import user_path
+from lowlight_jax.runtime.whole_file import write_whole
 
 
 def fingerprint(files: Iterable[tuple[Path, str]]) -> str:
@@ -55,26 +60,37 @@ def load_pairs(
     files, problems = find_pairs(folder)
     sides = [(path, pair.group) for pair in files for path in (pair.low, pair.high)]
     prepared = (
-        user_path(cache_dir or default_cache_dir()) / "pairs2" / fingerprint(sides)
+        user_path(cache_dir or default_cache_dir()) / "pairs3" / fingerprint(sides)
     )
     if not records.exist(prepared):
         prepared = writable_cache(prepared)
-    if records.exist(prepared):
-        report_problems(folder, problems, bad_pairs)
-        return records.read(prepared)
-    pairs, unreadable = [], []
+    if not records.exist(prepared):
+
+        def prepare(folder: Path) -> None:
+            pairs = _decoded(files, folder.with_suffix(".json"))
+            if first := next(pairs, None):  # no records can be written of nothing
+                records.write(folder, itertools.chain([first], pairs))
+
+        prepared = kept_in(prepared, prepare)
+    # What was left out, for later calls too.
+    unreadable = json.loads(prepared.with_suffix(".json").read_text())
+    report_problems(folder, problems + unreadable, bad_pairs)
+    if not records.exist(prepared):
+        raise PairsError(f"{folder} holds no usable pair")
+    return records.read(prepared)
+
+
+def _decoded(files: Sequence[PairFile], left_out: Path) -> Iterator[Pair]:
+    """The pairs of all files, one by one; problems go to the file `left_out`."""
+    problems = []
     for file in track(files, "Decoding pairs", transient=True):
         try:
             low, high = read_visible_rgb8(file.low), read_visible_rgb8(file.high)
         except Exception as error:
-            unreadable.append(of_item(error, file.name))
+            problems.append(of_item(error, file.name))
         else:
-            pairs.append(Pair(file.name, file.group, low, high))
-    report_problems(folder, problems + unreadable, bad_pairs)
-    if not pairs:
-        raise PairsError(f"{folder} holds no usable pair")
-    prepared = kept_in(prepared, lambda folder: records.write(folder, pairs))
-    return records.read(prepared)
+            yield Pair(file.name, file.group, low, high)
+    write_whole(left_out, json.dumps(problems).encode())
 
 
 def load_split(
@@ -85,7 +101,7 @@ def load_split(
     test_every: int = 0,
     cache_dir: str | Path = "",
     bad_pairs: str = "error",
-    memory_gib: float = 4.0,
+    memory: Memory | None = None,
 ) -> Sequence[Pair]:
     """Pairs of a folder: "train", "validation", "test" or "all".
 
@@ -94,7 +110,7 @@ def load_split(
       split: which part; of LOL as it is distributed, "test" is its own.
       validation_every, test_every: see `split_by_group`.
       cache_dir, bad_pairs: see `load_pairs`.
-      memory_gib: sets up to this size are decoded once, larger ones at each access.
+      memory: where decoded pairs are kept while there is room.
     Raises:
       PairsError: the folder is not what it should be, or the split is empty.
     """
@@ -114,7 +130,7 @@ def load_split(
         root,
         validation_every=validation_every,
         test_every=test_every,
-        memory_gib=memory_gib,
+        memory=memory,
     )
 
 
@@ -125,7 +141,7 @@ def part_of(
     *,
     validation_every: int,
     test_every: int,
-    memory_gib: float,
+    memory: Memory | None = None,
 ) -> Sequence[Pair]:
     """The records of a part, as `load_split` returns them; `root` is for the message.
 
@@ -138,22 +154,7 @@ def part_of(
         chosen = parts[split]
     if not chosen:
         raise PairsError(f"the {split} part of {root} is empty")
-    pairs = _Subset(records, chosen)
-    gib = len(pairs) * (pairs[0].low.nbytes + pairs[0].high.nbytes) / 2**30
-    return list(pairs) if gib <= memory_gib else pairs
-
-
-class _Subset(Sequence[Pair]):
-    """Some of the records, decoded at each access."""
-
-    def __init__(self, records: Sequence[Pair], indices: Sequence[int]):
-        self._records, self._indices = records, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Pair:
-        return self._records[self._indices[index]]
+    return Kept(Mapped(chosen, records.__getitem__), memory or Memory())
 
 
 def report_problems(

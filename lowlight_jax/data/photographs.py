@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from lowlight_jax.data.memory import Mapped, Memory
 from lowlight_jax.data.pairs import (
     Pair,
     PairsError,
@@ -59,17 +60,34 @@ class Photographs(Mapping[str, np.ndarray]):
 
     Args:
       files: by name.
-      decoded: those of them that are decoded already.
+      memory: where they are kept while there is room.
     """
 
-    def __init__(self, files: Mapping[str, Path], decoded: Mapping[str, np.ndarray]):
-        self._files = dict(files)
-        self._decoded = {name: decoded[name] for name in files if name in decoded}
+    def __init__(self, files: Mapping[str, Path], memory: Memory):
+        self._files, self._memory = dict(files), memory
+        self._decoded: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name in self._decoded:
-            return self._decoded[name]
-        return read_visible_rgb8(self._files[name])
+        file = self._files[name]
+        return self._memory.kept(self._decoded, name, lambda: read_visible_rgb8(file))
+
+    def decode(self) -> list[str]:
+        """Decodes those that there is room for.
+
+        Returns:
+          A sentence for each that cannot be read; it is left out from now on.
+        """
+        problems = []
+        for name, file in list(self._files.items()):
+            try:
+                self[name]
+            except Exception as error:
+                problems.append(of_item(error, file))
+                del self._files[name]
+            else:
+                if name not in self._decoded:
+                    break
+        return problems
 
     def __iter__(self):
         return iter(self._files)
@@ -84,7 +102,7 @@ def load_photographs(
     validation_every: int,
     test_every: int = 0,
     bad_files: str = "error",
-    memory_gib: float = 4.0,
+    memory: Memory | None = None,
 ) -> dict[str, Photographs]:
     """The "train", "validation" and "test" part of a folder and its subfolders.
 
@@ -92,42 +110,29 @@ def load_photographs(
       folder: what lies in it.
       validation_every, test_every: see `split_by_group`; each photograph is a group.
       bad_files: "error" or "skip".
-      memory_gib: a folder up to this size is decoded once.
+      memory: see `Photographs`.
     Raises:
       PairsError: nothing is there, or files cannot be read; all are listed.
     """
     folder = Path(folder)
-    files, decoded, problems, notes = {}, {}, [], {}
-    left = memory_gib * 2**30
+    files, problems, notes = {}, [], {}
     found, left_out = search_images(folder)
     for file in found:
         name = name_of(file, folder)
-        name = name + file.suffix if name in files else name
         try:
-            h, w = size_noting(file, notes)
-            left -= 3 * h * w
-            if left >= 0:
-                decoded[name] = read_visible_rgb8(file)
+            size_noting(file, notes)
         except Exception as error:
             problems.append(of_item(error, file))
         else:
-            files[name] = file
+            files[name + file.suffix if name in files else name] = file
     say_left_out(folder, left_out, notes)
-    if left < 0:
-        decoded = {}
-    if problems:
-        listing = "".join(f"\n  {problem}" for problem in problems)
-        listing = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}\n"
-        if bad_files == "error":
-            raise PairsError(
-                f"{listing}Mend these files, or pass --config.data.bad_pairs=skip"
-            )
-        omissions.report(f"{listing}Skipped, as asked.")
+    report_unreadable(folder, problems, bad_files)
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
     groups = [f"photograph {name}" for name in names]
+    memory = memory or Memory()
     parts = {
-        part: Photographs({names[i]: files[names[i]] for i in chosen}, decoded)
+        part: Photographs({names[i]: files[names[i]] for i in chosen}, memory)
         for part, chosen in split_by_group(groups, validation_every, test_every).items()
     }
     if not parts["train"]:
@@ -135,36 +140,58 @@ def load_photographs(
     return parts
 
 
+def report_unreadable(
+    folder: str | Path, problems: Sequence[str], bad_files: str
+) -> None:
+    """Lists them: in a `PairsError`, or printed where they may be skipped."""
+    if not problems:
+        return
+    listing = "".join(f"\n  {problem}" for problem in problems)
+    summary = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}"
+    if bad_files == "error":
+        raise PairsError(
+            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
+        )
+    omissions.report(f"{summary}\nSkipped, as asked.")
+
+
 def darkened_pairs(
     photographs: Mapping[str, np.ndarray],
     exposure: Exposure,
     stops: Sequence[float] = (2.0, 3.0),
-) -> list[Pair]:
+) -> Sequence[Pair]:
     """Each photograph under-exposed by each of the stops, otherwise as `exposure`.
 
-    By 0 stops it is the photograph itself. All else depends on its name alone.
+    By 0 stops it is the photograph itself. All else depends on its name alone. Pairs
+    are made at each access: one is in memory at a time.
     """
     darken = jax.jit(underexpose)
-    pairs = []
-    for name, high in photographs.items():
-        key = jax.random.key(zlib.crc32(name.encode()))[None]
-        for under in stops:
-            low = high
-            if under:
-                fixed = dataclasses.replace(exposure, min_stops=under, max_stops=under)
-                low = darken(key, np.float32(high)[None] / 255, fixed)
-                low = np.uint8(np.rint(np.asarray(low[0]) * 255))
-            pairs.append(Pair(f"{name} {under:g} stops under", name, low, high))
-    return pairs
+
+    def pair(which: tuple[str, float]) -> Pair:
+        name, under = which
+        low = high = photographs[name]
+        if under:
+            key = jax.random.key(zlib.crc32(name.encode()))[None]
+            fixed = dataclasses.replace(exposure, min_stops=under, max_stops=under)
+            low = darken(key, np.float32(high)[None] / 255, fixed)
+            low = np.uint8(np.rint(np.asarray(low[0]) * 255))
+        return Pair(f"{name} {under:g} stops under", name, low, high)
+
+    return Mapped([(name, under) for name in photographs for under in stops], pair)
 
 
 def damaged_pairs(
     photographs: Mapping[str, np.ndarray], damage: Damage
 ) -> Sequence[Pair]:
-    """Each photograph with random holes, which depend on its name alone."""
-    pairs = []
-    for name, high in photographs.items():
+    """Each photograph with random holes, which depend on its name alone.
+
+    Pairs are made at each access: one is in memory at a time.
+    """
+
+    def pair(name: str) -> Pair:
+        high = photographs[name]
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         mask = random_holes(rng, *high.shape[:2], damage)
-        pairs.append(Pair(name, name, punch_holes(high, mask), high, mask))
-    return pairs
+        return Pair(name, name, punch_holes(high, mask), high, mask)
+
+    return Mapped(list(photographs), pair)

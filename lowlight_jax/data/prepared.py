@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.read_only_builder import builder_from_files
 
+from lowlight_jax.data.memory import Kept, Memory
 from lowlight_jax.data.pairs import Pair, PairsError, split_by_group
 
 Kind = Literal["pairs", "photographs"]
@@ -34,7 +35,7 @@ def load_prepared(
     folder: str = "",
     validation_every: int,
     test_every: int = 0,
-    memory_gib: float = 4.0,
+    memory: Memory | None = None,
 ) -> Sequence[Pair] | Mapping[str, np.ndarray]:
     """Part of a data set: pairs, or photographs by name, uint8 `[h, w, 3]`.
 
@@ -44,7 +45,7 @@ def load_prepared(
         what it does not have is taken from its train split. "all": that whole split.
       folder: data_dir of TensorFlow Datasets; "": its default.
       validation_every, test_every: see `split_by_group`.
-      memory_gib: what fits into it is decoded once, else at each access.
+      memory: where decoded images are kept while there is room.
     Raises:
       PairsError: it is not there, has no train split, or is in a format without random
         access.
@@ -64,12 +65,8 @@ def load_prepared(
         )[split]
     names = {f"{split if is_own else 'train'} {i}": i for i in chosen}
     if _kind(name, builder) == "pairs":
-        pairs = _Pairs(rows, names)
-        sizes = [pairs[0].low.nbytes + pairs[0].high.nbytes] if names else [0]
-        return list(pairs) if len(names) * sizes[0] <= memory_gib * 2**30 else pairs
-    photographs = _Photographs(rows, names)
-    nbytes = len(names) * max((photographs[n].nbytes for n in [*names][:1]), default=0)
-    return dict(photographs) if nbytes <= memory_gib * 2**30 else photographs
+        return Kept(_Pairs(rows, names), memory or Memory())
+    return _Photographs(rows, names, memory or Memory())
 
 
 def _builder(name: str, folder: str) -> tfds.core.DatasetBuilder:
@@ -141,13 +138,22 @@ class _Pairs(Sequence[Pair]):
 
 
 class _Photographs(Mapping[str, np.ndarray]):
-    """Decoded at each access."""
+    """Decoded at their first access, and kept while there is room."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], indices: Mapping[str, int]):
-        self._rows, self._indices = rows, indices
+    def __init__(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        indices: Mapping[str, int],
+        memory: Memory,
+    ):
+        self._rows, self._indices, self._memory = rows, indices, memory
+        self._decoded: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return _rgb8(name, self._rows[self._indices[name]]["image"])
+        row = self._indices[name]
+        return self._memory.kept(
+            self._decoded, name, lambda: _rgb8(name, self._rows[row]["image"])
+        )
 
     def __iter__(self):
         return iter(self._indices)

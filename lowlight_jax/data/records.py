@@ -1,10 +1,11 @@
-"""Decoded pairs as a tensorflow-datasets builder: array_record files, no TensorFlow.
+"""Decoded pairs as a tensorflow-datasets data set: array_record files, no TensorFlow.
 
 The only file that writes records of tensorflow-datasets.
 """
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,41 +15,27 @@ import tensorflow_datasets as tfds
 
 from lowlight_jax.data.pairs import Pair, natural_order
 
+_NAME = "lowlight_pairs"
 _SPLIT = "pairs"  # train and validation are split by group, when they are read
 
 
-class LowlightPairs(tfds.core.GeneratorBasedBuilder):
-    """Pairs of a dark and a normal photograph of the same size."""
+_VERSION = "2.0.0"
 
-    VERSION = tfds.core.Version("2.0.0")
 
-    def __init__(self, *, pairs: Iterable[Pair] = (), **kwargs):
-        self._pairs = pairs
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
-        text = tfds.features.Text()
-        features = {"name": text, "group": text, "low": image, "high": image}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features)
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        del dl_manager  # nothing is downloaded
-        return {_SPLIT: self._generate_examples()}
-
-    def _generate_examples(self):
-        for i, pair in enumerate(self._pairs):
-            yield (
-                i,
-                {
-                    "name": pair.name,
-                    "group": pair.group,
-                    "low": _png(pair.low),
-                    "high": _png(pair.high),
-                },
-            )
+def _info(folder: Path) -> tfds.core.DatasetInfo:
+    """Of pairs of a dark and a normal photograph of the same size."""
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+    text = tfds.features.Text()
+    features = {"name": text, "group": text, "low": image, "high": image}
+    identity = tfds.core.DatasetIdentity(
+        name=_NAME,
+        version=tfds.core.Version(_VERSION),
+        data_dir=str(folder),
+        module_name=__name__,
+    )
+    return tfds.core.DatasetInfo(
+        builder=identity, features=tfds.features.FeaturesDict(features)
+    )
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -69,7 +56,7 @@ class Records(Sequence[Pair]):
             _SPLIT, decoders={"low": encoded, "high": encoded}
         )
         rows = [(row["name"].decode(), row["group"].decode()) for row in labels]
-        # tfds stores examples in the order of a hash.
+        # Earlier versions stored examples in the order of a hash.
         self._order = sorted(range(len(rows)), key=lambda i: natural_order(rows[i][0]))
         self.names = [rows[i][0] for i in self._order]
         self.groups = [rows[i][1] for i in self._order]
@@ -84,7 +71,7 @@ class Records(Sequence[Pair]):
 
 
 def _directory(prepared: Path) -> Path:
-    return prepared / "lowlight_pairs" / str(LowlightPairs.VERSION)
+    return prepared / _NAME / _VERSION
 
 
 def exist(prepared: Path) -> bool:
@@ -93,19 +80,35 @@ def exist(prepared: Path) -> bool:
 
 
 def write(prepared: Path, pairs: Iterable[Pair]) -> None:
-    """Builds the records; they appear under their name only when all are written."""
+    """Builds the records; they appear under their name only when all are written.
+
+    One pair is in memory at a time. (tensorflow-datasets' own `download_and_prepare`
+    holds up to 1 GiB of them to shuffle.)
+    """
     unfinished = prepared.with_name(f"{prepared.name}.{os.getpid()}.tmp")
     try:
-        builder = LowlightPairs(
-            pairs=pairs,
-            data_dir=unfinished,
-            file_format=tfds.core.FileFormat.ARRAY_RECORD,
+        folder = _directory(unfinished)
+        folder.mkdir(parents=True)
+        writer = tfds.core.SequentialWriter(
+            _info(folder),
+            max_examples_per_shard=sys.maxsize,
+            file_format="array_record",
         )
-        builder.download_and_prepare()
-        os.replace(unfinished, prepared)
-    except OSError:
-        if not exist(prepared):  # else another process was faster
-            raise
+        writer.initialize_splits([_SPLIT])
+        for pair in pairs:
+            example = {
+                "name": pair.name,
+                "group": pair.group,
+                "low": _png(pair.low),
+                "high": _png(pair.high),
+            }
+            writer.add_examples({_SPLIT: [example]})
+        writer.close_all()
+        try:
+            os.replace(unfinished, prepared)
+        except OSError:
+            if not exist(prepared):  # else another process was faster
+                raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

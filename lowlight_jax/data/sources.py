@@ -8,12 +8,13 @@ of; its parts "train", "validation" and "test" share no group.
 import dataclasses
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Literal
 
 import numpy as np
 
 from lowlight_jax.data import photographs
+from lowlight_jax.data.memory import Memory
 from lowlight_jax.data.pairs import Pair, PairsError
 from lowlight_jax.runtime.outputs import user_path
 
@@ -34,7 +35,9 @@ class Options:
       bad_pairs: "error" or "skip": what to do with unusable files.
       validation_every: each n-th group is for validation; 0: none.
       test_every: each n-th group left is for testing, and not used; 0: none.
-      memory_gib: sets up to this size are decoded once.
+      memory_gib: of decoded images, all sources and parts together; what finds no room
+        in it is decoded at each use.
+      memory: the same, as what is left of it.
     """
 
     source: str = ""
@@ -47,6 +50,10 @@ class Options:
     validation_every: int = 8
     test_every: int = 0
     memory_gib: float = 4.0
+
+    @cached_property
+    def memory(self) -> Memory:
+        return Memory(self.memory_gib)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +112,7 @@ def _pairs(options: Options, argument: str) -> Source:
         test_every=options.test_every,
         cache_dir=options.cache_dir,
         bad_pairs=options.bad_pairs,
-        memory_gib=options.memory_gib,
+        memory=options.memory,
     )
     return Source("pairs", folder, load)
 
@@ -127,7 +134,7 @@ def _brackets(options: Options, argument: str) -> Source:
             folder,
             validation_every=options.validation_every,
             test_every=options.test_every,
-            memory_gib=options.memory_gib,
+            memory=options.memory,
         )
 
     return Source("pairs", folder, load)
@@ -137,17 +144,20 @@ def _photographs(options: Options, argument: str) -> Source:
     """A folder of normal photographs."""
     folder = _given(options, "photographs", argument)
 
+    # What cannot be read is said once, not for each part.
+    read = cache(partial(photographs.load_photographs, folder))
+
     def load(split: str) -> Mapping[str, np.ndarray]:
-        splits = photographs.load_photographs(
-            folder,
+        splits = read(
             validation_every=options.validation_every,
             test_every=options.test_every,
             bad_files=options.bad_pairs,
-            memory_gib=options.memory_gib,
+            memory=options.memory,
         )
-        if split == "all":
-            return ChainMap(*reversed(splits.values()))
-        return splits[split]
+        parts = [splits[split]] if split != "all" else [*reversed(splits.values())]
+        problems = [problem for part in parts for problem in part.decode()]
+        photographs.report_unreadable(folder, problems, options.bad_pairs)
+        return ChainMap(*parts)
 
     return Source("photographs", folder, load)
 
@@ -177,7 +187,7 @@ def _tfds(options: Options, argument: str) -> Source:
         folder=options.tfds_dir,
         validation_every=options.validation_every,
         test_every=options.test_every,
-        memory_gib=options.memory_gib,
+        memory=options.memory,
     )
     kind = prepared_kind(argument, options.tfds_dir)
     return Source(kind, f"tfds:{argument}", load)

@@ -3,18 +3,24 @@
 Every score is of one image, whatever batch or device it was computed in, and means are
 taken on the host at the very end, in float64, over the images that have a score. So no
 batch size, number of devices or ragged tail can change them.
+Images of many sizes are padded to a few shapes, or every size would be compiled anew;
+the metrics know where an image ends, so that only rounding differs, in the sixth digit.
 Not here: the metrics (`metrics`), files and tables (`evaluate`).
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from lowlight_jax.metrics import METRICS
+from lowlight_jax.checks import same_shape
+from lowlight_jax.metrics import METRICS, Metric
+from lowlight_jax.metrics.contract import check_sides
 from lowlight_jax.ops.colour import luma
 from lowlight_jax.runtime import parallel
 from lowlight_jax.runtime.errors import of_item
@@ -22,6 +28,9 @@ from lowlight_jax.runtime.errors import of_item
 WITH_TARGET = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb", "ciede2000", "delta_e_itp")
 WITHOUT_TARGET = ("niqe", "brisque", "noise_level")
 _GTMEAN = "_gtmean"
+_STEP_PX = 512
+
+Shape = tuple[int, ...]  # (h, w, c)
 
 PROTOCOL = (
     "8-bit images as saved, all channels, nothing rescaled by the target; mean over "
@@ -45,6 +54,9 @@ class Item:
       mask: uint8 `[h, w, 1]`, not 0 in holes, or None.
 
     Which of them a metric asks for is in `Metric.needs`.
+
+    Raises:
+      ValueError: an image is none of these, or of another size.
     """
 
     name: str
@@ -52,6 +64,27 @@ class Item:
     target: np.ndarray | None = None
     low: np.ndarray | None = None
     mask: np.ndarray | None = None
+
+    def __post_init__(self):
+        for role in ("pred", "target", "low", "mask"):
+            image = getattr(self, role)
+            if image is None:
+                continue
+            channels = (1,) if role == "mask" else (1, 3)
+            if (
+                image.dtype != np.uint8
+                or image.ndim != 3
+                or image.shape[-1] not in channels
+                or not image.size
+            ):
+                raise ValueError(
+                    f"{self.name}: {role} is {image.dtype} {list(image.shape)}; "
+                    f"expected uint8 [h, w, {' or '.join(map(str, channels))}]"
+                )
+            if role == "mask":
+                same_shape(f"{self.name}, its mask,", image, self.pred[..., :1])
+            else:
+                same_shape(f"{self.name}, its {role},", image, self.pred)
 
 
 @dataclasses.dataclass
@@ -121,7 +154,7 @@ def match_mean(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     Source: the evaluation of KinD (Zhang, Zhang, Guo 2019) and its successors. It lets
     the truth correct the exposure, so scores of it stand apart.
     """
-    means = [float(luma(jnp.float32(image)).mean()) for image in (pred, target)]
+    means = [luma(np.float32(image)).mean(dtype=np.float64) for image in (pred, target)]
     scaled = pred.astype(np.float64) * (means[1] / max(means[0], 1e-9))
     return np.uint8(np.rint(np.clip(scaled, 0, 255)))
 
@@ -133,7 +166,7 @@ def score_items(
     gt_mean: bool = False,
     batch_size: int = 0,
 ) -> Scores:
-    """Scores every item; consecutive items of one size share a batch.
+    """Scores every item; consecutive items of one shape share a batch.
 
     Args:
       items: in the order of the rows.
@@ -148,16 +181,16 @@ def score_items(
         scores.columns |= {metric + _GTMEAN: [] for metric in compared}
     devices = jax.local_device_count()
     batch_size = -(-max(batch_size, 1) // devices) * devices
-    for batch in _same_size_batches(items, batch_size):
+    for batch, shape in _batches(items, batch_size):
         scores.names += [item.name for item in batch]
-        rows = {name: _score_batch(batch, name, batch_size) for name in metrics}
+        rows = {name: _score_batch(batch, name, batch_size, shape) for name in metrics}
         if gt_mean:
             matched = [
                 dataclasses.replace(item, pred=match_mean(item.pred, item.target))
                 for item in batch
             ]
             for metric in compared:
-                values = _score_batch(matched, metric, batch_size)
+                values = _score_batch(matched, metric, batch_size, shape)
                 rows[metric + _GTMEAN] = values
         for column, values in rows.items():
             for item, value in zip(batch, values, strict=True):
@@ -168,44 +201,114 @@ def score_items(
     return scores
 
 
-def _same_size_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        if batch and (len(batch) == size or batch[0].pred.shape != item.pred.shape):
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
+def padded_sides(h: int, w: int) -> tuple[int, int]:
+    """The height and width, in pixels, that images of many sizes are padded to.
+
+    Squares of 64, 128, 256 and 512, so that small images have four shapes in all; above
+    that multiples of 512, so that large ones are not padded to several times their own.
+    """
+    longer = max(h, w, 64)
+    if longer <= _STEP_PX:
+        side = 1 << (longer - 1).bit_length()
+        return side, side
+    return -(-h // _STEP_PX) * _STEP_PX, -(-w // _STEP_PX) * _STEP_PX
 
 
-def _score_batch(batch: Sequence[Item], name: str, size: int) -> list[float | str]:
+def _batches(
+    items: Iterable[Item], batch_size: int
+) -> Iterator[tuple[list[Item], Shape]]:
+    """Consecutive items and the shape that they share, of images of a few shapes.
+
+    A set mostly has one size, the first item's, which is not padded.
+    """
+    first: Shape = ()
+
+    def shape(item: Item) -> Shape:
+        nonlocal first
+        own = item.pred.shape
+        first = first or own
+        return own if own == first else (*padded_sides(*own[:2]), own[2])
+
+    for common, group in itertools.groupby(items, key=shape):
+        while batch := list(itertools.islice(group, batch_size)):
+            yield batch, common
+
+
+def _score_batch(
+    batch: Sequence[Item], name: str, size: int, shape: Shape
+) -> list[float | str]:
     """A value for each item, or for each the reason why there is none."""
     metric = METRICS[name]
     roles = ("pred", *metric.needs)
-    sides = [[getattr(item, role) for item in batch] for role in roles]
+    images = [[getattr(item, role) for role in roles] for item in batch]
+    if not metric.takes_size:
+        return [
+            _score_alone(metric, item, sides)
+            for item, sides in zip(batch, images, strict=True)
+        ]
+    refusals = [_refusal(name, metric, *pred.shape[:2]) for pred, *_ in images]
+    if all(refusals):
+        return refusals
     try:
-        if metric.on_host:
-            values = metric(*(np.stack(side) / 255.0 for side in sides))
-        else:
-            values = _run(metric, sides, size)[: len(batch)]
+        values = _run(metric, images, size, shape)
     except Exception as error:
         if len(batch) > 1:  # one of them is to blame
-            return [_score_batch([item], name, size)[0] for item in batch]
-        return [of_item(error, batch[0].name).removeprefix(f"{batch[0].name}: ")]
+            return [_score_batch([item], name, size, shape)[0] for item in batch]
+        return [_reason(error, batch[0])]
     return [
-        float(value) if np.isfinite(value) else "not defined for this image"
-        for value in np.asarray(values, np.float64)
+        refusal or _value(value)
+        for refusal, value in zip(refusals, values, strict=False)
     ]
 
 
+def _score_alone(
+    metric: Metric, item: Item, images: Sequence[np.ndarray]
+) -> float | str:
+    try:
+        return _value(metric(*(np.float32(i[None]) / np.float32(255) for i in images)))
+    except Exception as error:
+        return _reason(error, item)
+
+
+def _reason(error: Exception, item: Item) -> str:
+    return of_item(error, item.name).removeprefix(f"{item.name}: ")
+
+
+def _refusal(name: str, metric: Metric, h: int, w: int) -> str:
+    try:
+        check_sides(name, h, w, min_side_px=metric.min_side_px)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _value(score: ArrayLike) -> float | str:
+    value = np.asarray(score, np.float64).item()
+    return value if np.isfinite(value) else "not defined for this image"
+
+
 def _run(
-    function: Callable, sides: Sequence[list[np.ndarray]], size: int
+    metric: Metric, images: Sequence[Sequence[np.ndarray]], count: int, shape: Shape
 ) -> np.ndarray:
-    """One compiled call; a short batch is filled up with copies, dropped by the caller.
+    """One compiled call; a short batch is filled up, the caller drops what is added.
 
     Otherwise the tail of every set would be compiled anew.
     """
-    filled = [np.stack(side + side[-1:] * (size - len(side))) for side in sides]
-    images = [np.float32(side) / np.float32(255) for side in filled]
-    return np.asarray(function(*parallel.share(images)))
+    sides = []
+    for side in zip(*images, strict=True):
+        padded = np.zeros((count, *shape[:2], side[0].shape[-1]), np.float32)
+        for whole, image in zip(padded, side, strict=False):
+            whole[: image.shape[0], : image.shape[1]] = image
+        sides.append(padded / np.float32(255))
+    if all(pred.shape == shape for pred, *_ in images):
+        return np.asarray(_compiled(metric)(*parallel.share(sides)))
+    size = np.full((count, 2), shape[:2], np.int32)
+    size[: len(images)] = [pred.shape[:2] for pred, *_ in images]
+    *sides, size = parallel.share([*sides, size])
+    return np.asarray(_compiled(metric)(*sides, size=size))
+
+
+@functools.cache
+def _compiled(metric: Metric) -> Callable:
+    """It leaves out the look at values: those of 8-bit codes are in [0, 1]."""
+    return jax.jit(metric.function)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.progress import track
 
+from lowlight_jax.data.memory import Kept
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.photographs import EVERYDAY, darkened_pairs
 from lowlight_jax.data.sources import Options, find_sources
@@ -92,9 +93,11 @@ def _load_pairs(
     if source.kind == "pairs":
         return {title: images}
     if not stops:
-        return {title: task.make_pairs(images, Settings())}
+        return {title: Kept(task.make_pairs(images, Settings()), options.memory)}
     return {
-        f"{title}, {under:g} stops under": darkened_pairs(images, EVERYDAY, [under])
+        f"{title}, {under:g} stops under": Kept(
+            darkened_pairs(images, EVERYDAY, [under]), options.memory
+        )
         for under in stops
     }
 

@@ -35,6 +35,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from lowlight_jax.checks import number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.deep import (
     is_deep_colour,
@@ -549,8 +550,10 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[st
       A sentence for what the format cannot hold.
     Raises:
       ImageFileError: unknown suffix, unwritable place, or too large for the format.
+      ValueError: quality is none of these.
     """
     path = Path(path)
+    quality = round(number("quality", quality, 1, 100))
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ImageFileError(
             f"{path} has no suffix of an image; expected one of "

@@ -6,13 +6,29 @@ to be done the image itself is returned.
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from lowlight_jax.checks import as_image, number, same_shape
 
 _LUMA = np.array([[0.299], [0.587], [0.114]])  # Rec. 601
 _UNSHARP_SIGMA_PX = 1.5
+MOST_UNSHARP = MOST_SATURATION = 3.0
 
 
 def blend(image: np.ndarray, result: np.ndarray, strength: float) -> np.ndarray:
-    """From `image` at strength 0 to `result`, of the same shape and dtype, at 1."""
+    """From `image` at strength 0 to `result`, of the same shape and dtype, at 1.
+
+    Raises:
+      ValueError: an image is none, shapes or types differ, or strength is not 0 to 1.
+    """
+    image, result = as_image(image), as_image(result)
+    same_shape("a mixture", image, result)
+    if image.dtype != result.dtype:
+        raise ValueError(
+            f"a mixture needs two images of one dtype, found {image.dtype} and "
+            f"{result.dtype}: convert one of them first"
+        )
+    strength = number("strength", strength, 0, 1)
     if strength == 1:
         return result
     given = _as_float(image)
@@ -27,11 +43,16 @@ def finish(
     Args:
       image: as the module's head tells.
       unsharp: how much of the difference between the luma and its Gaussian (1.5 px) is
-        added to every channel, so that no coloured fringes come; 0 is none.
-      saturation: factor; 0 is gray, 1 none. A gray image has no saturation.
+        added to every channel, so that no coloured fringes come; 0 (none) to 3.
+      saturation: factor, 0 to 3; 0 is gray, 1 none. A gray image has no saturation.
+    Raises:
+      ValueError: the image is none, or a value is out of its range.
     """
+    image = as_image(image, batches=False)
+    unsharp = number("unsharp", unsharp, 0, MOST_UNSHARP)
+    saturation = number("saturation", saturation, 0, MOST_SATURATION)
     gray = image.shape[-1] == 1
-    if unsharp == 0 and (saturation == 1 or gray):
+    if not image.size or unsharp == 0 and (saturation == 1 or gray):
         return image
     samples = _as_float(image)
     luma = samples if gray else samples @ _LUMA.astype(samples.dtype)
@@ -42,6 +63,13 @@ def finish(
         blurred = cv2.GaussianBlur(luma[..., 0], (0, 0), _UNSHARP_SIGMA_PX)
         result += unsharp * (luma - blurred.reshape(luma.shape))
     return _as_dtype(result, image.dtype)
+
+
+def converted(image: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """The image as another of the types that the module's head names."""
+    if image.dtype == dtype:
+        return image
+    return _as_dtype(_as_float(image), np.dtype(dtype))
 
 
 def _as_float(image: np.ndarray) -> np.ndarray:

@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lowlight_jax.checks import as_image, as_mask, number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.files import Photo, Source, read_photo
-from lowlight_jax.inference.finish import blend, finish
+from lowlight_jax.inference.finish import blend, converted, finish
 from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.progress import Listener, listening
@@ -63,25 +64,26 @@ class ClassicalMethod:
         strength: float = 1.0,
         progress: Listener | None = None,
     ) -> np.ndarray:
-        """The result; see `Runner.__call__`.
+        """The result; see `Runner.__call__`. Batches are for networks alone.
 
-        Of a uint16 image the method gets 8 bits, and its result is multiplied by 257.
+        Of a uint16 or floating point image the method gets 8 bits, and its result is
+        brought back to the range of the image.
         """
-        codes = image
-        if image.dtype != np.uint8:
-            codes = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        inputs = [codes]
+        image = as_image(image, batches=False)
+        strength = number("strength", strength, 0, 1)
+        if mask is not None and not self.needs_mask:
+            raise ValueError(f"a mask was given, but {self.name} takes none")
+        if not image.size:
+            return image.copy()
+        inputs = [converted(image, np.uint8)]
         if self.needs_mask:
-            from lowlight_jax.inference.runner import checked_mask
             from lowlight_jax.ops.damage import find_holes
 
             mask = find_holes(image) if mask is None else mask
-            inputs.append(checked_mask(mask, image))
+            inputs.append(as_mask(mask, image))
         with listening(progress):
             result = self.function(*inputs)
-        if image.dtype != np.uint8:
-            result = result * np.uint16(257)
-        return blend(image, result, strength)
+        return blend(image, converted(result, image.dtype), strength)
 
 
 def load_method(

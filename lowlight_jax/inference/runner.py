@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lowlight_jax.checks import as_image, as_mask, number
 from lowlight_jax.inference.tiles import TILE_SHAPES, Tile, overlap_px, plan_tiles
 from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.ops.padding import reflected_window
@@ -95,7 +96,8 @@ class Runner:
 
         Args:
           image: `[h, w, c]` or `[b, h, w, c]`, c = 3 (RGB) or 1 (gray), sRGB: uint8,
-            uint16 (full range), or floating point in [0, 1].
+            uint16 (full range), or floating point in [0, 1], clipped where it is
+            outside by no more than `checks.TOLERANCE`.
           mask: `[h, w]` or `[h, w, 1]`, not 0 where the image is to be replaced; None:
             what `task.find_mask` finds. Only for a task with a mask.
           strength: 0 (the image itself) to 1 (the network's result); in between, the
@@ -109,9 +111,9 @@ class Runner:
           ValueError: the image, the mask or a value is none of these, or the network
             has no such control.
         """
-        image = np.asarray(image)
-        check_image(image)
-        active = self._active(strength, controls)
+        image = as_image(image)
+        strength = number("strength", strength, 0, 1)
+        active = self._active(controls)
         if image.ndim == 4:
             if self.needs_mask:
                 raise ValueError(
@@ -129,7 +131,7 @@ class Runner:
             return image.copy()
         if self.needs_mask:
             mask = self.task.find_mask(image) if mask is None else mask
-            mask = checked_mask(mask, image)
+            mask = as_mask(mask, image)
             return self._run_windows(image, mask, strength, active, progress)
         inside = inside_bars(image)
         scene = image[inside]
@@ -167,12 +169,9 @@ class Runner:
                 out[tile.rows, tile.columns] = kept
         return out
 
-    def _active(
-        self, strength: float, controls: Mapping[str, float]
-    ) -> dict[str, float]:
+    def _active(self, controls: Mapping[str, float]) -> dict[str, float]:
         """The controls that are not off; an error for what cannot be."""
-        if not 0.0 <= strength <= 1.0:
-            raise ValueError(f"strength is {strength}; expected 0 to 1")
+        given = {}
         for name, value in controls.items():
             control = self.controls.get(name)
             if control is None:
@@ -180,13 +179,9 @@ class Runner:
                     f"{name} is {value}, but this network has no such control; "
                     f"expected {' or '.join(self.controls) or 'none'}"
                 )
-            if not control.lowest <= value <= control.highest:
-                raise ValueError(
-                    f"{name} is {value}; expected {control.lowest:g} to "
-                    f"{control.highest:g}"
-                )
+            given[name] = number(name, value, control.lowest, control.highest)
         chosen = {
-            name: controls.get(name, control.default)
+            name: given.get(name, control.default)
             for name, control in self.controls.items()
         }
         return {
@@ -268,21 +263,6 @@ def _load(task: str, model: str, checkpoint: str | Path | None):
     return network, params
 
 
-def checked_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """uint8 `[h, w, 1]`, 1 where the image is to be replaced.
-
-    Raises:
-      ValueError: the mask is not `[h, w]` or `[h, w, 1]`, of the image.
-    """
-    mask = np.asarray(mask)
-    if mask.shape not in (image.shape[:2], (*image.shape[:2], 1)):
-        raise ValueError(
-            f"mask has shape {mask.shape}; expected that of the image, "
-            f"{image.shape[:2]}"
-        )
-    return np.uint8(mask != 0).reshape(*image.shape[:2], 1)
-
-
 def _is_gray(image: np.ndarray) -> bool:
     """Whether all channels of a colour image are the same."""
     red = image[..., :1]
@@ -316,20 +296,6 @@ def _blend(
     if np.issubdtype(image.dtype, np.integer):
         total = np.rint(total)
     return total.astype(image.dtype)
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raises a ValueError of one sentence for what is no image."""
-    kinds = (np.uint8, np.uint16, np.floating)
-    if not any(np.issubdtype(image.dtype, kind) for kind in kinds):
-        raise ValueError(
-            f"image has dtype {image.dtype}; expected uint8, uint16 or floating point"
-        )
-    if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"image has shape {image.shape}; expected [h, w, c] or [b, h, w, c] with "
-            "c = 3 or 1"
-        )
 
 
 @functools.cache

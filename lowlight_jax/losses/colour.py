@@ -1,11 +1,15 @@
 """A colour term: small networks otherwise buy a low error with grey pictures."""
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from lowlight_jax.types import Images, PerImage
+from lowlight_jax.losses.contract import check_pair
+from lowlight_jax.types import PerImage
 
 
-def colour_difference(pred: Images, target: Images, *, block_px: int = 8) -> PerImage:
+def colour_difference(
+    pred: ArrayLike, target: ArrayLike, *, block_px: int = 8
+) -> PerImage:
     """Mean absolute difference of the colour of blocks, brightness taken out.
 
     The colour of a pixel is its channels less their mean; it is averaged over blocks so
@@ -19,6 +23,7 @@ def colour_difference(pred: Images, target: Images, *, block_px: int = 8) -> Per
       `[b]`, 0 where all blocks have the target's colour.
     Source: ours; chosen.
     """
+    pred, target = check_pair("colour_difference", pred, target, min_side_px=block_px)
     b, h, w, c = pred.shape
     rows, columns = h // block_px, w // block_px
     difference = (pred - target)[:, : rows * block_px, : columns * block_px]

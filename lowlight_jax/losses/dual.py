@@ -8,7 +8,11 @@ Source: paper A, formulas 5-14.
 import dataclasses
 
 from lowlight_jax.losses.colour import colour_difference
-from lowlight_jax.losses.structural import detail_loss, structural_loss
+from lowlight_jax.losses.structural import (
+    detail_loss,
+    ms_ssim_distance,
+    structural_loss,
+)
 from lowlight_jax.losses.two_way import (
     absolute_difference,
     forward_constraint,
@@ -95,7 +99,7 @@ def denoising_loss(
         return weighted(
             {
                 "forward": lambda: structural_loss(pred, high),
-                "reverse": lambda: structural_loss(high + noise, noisy),
+                "reverse": lambda: ms_ssim_distance(high + noise, noisy),
                 "detail": lambda: detail_loss(pred, high),
                 "pixel": lambda: absolute_difference(pred, high),
                 "colour": lambda: colour_difference(pred, high),

@@ -3,7 +3,10 @@
 import dataclasses
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from lowlight_jax.checks import same_shape
+from lowlight_jax.losses.contract import check_pair
 from lowlight_jax.losses.structural import detail_loss
 from lowlight_jax.losses.weighting import Terms, weighted
 from lowlight_jax.types import Images, Mask, PerImage, Scalar
@@ -31,9 +34,11 @@ def mean_in_holes(values: Images, holes: Mask) -> PerImage:
 
 
 def repair_loss(
-    pred: Images, target: Images, holes: Mask, weights: RepairWeights
+    pred: ArrayLike, target: ArrayLike, holes: Mask, weights: RepairWeights
 ) -> tuple[Scalar, Terms]:
     """Weighted sum of the terms between a repaired image and the undamaged one."""
+    pred, target = check_pair("repair_loss", pred, target)
+    same_shape("repair_loss, its mask,", holes, pred[..., :1])
     difference = pred - target
     return weighted(
         {

@@ -5,9 +5,13 @@ reference defines it, is `lowlight_jax.metrics.ms_ssim_rgb`.
 """
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from lowlight_jax.losses.contract import check_pair
 from lowlight_jax.ops.structure import (
     MS_SSIM_WEIGHTS,
+    WINDOW_PX,
+    min_side_px,
     ms_ssim_terms,
     ssim_terms,
     usable_scales,
@@ -20,7 +24,7 @@ from lowlight_jax.types import Images, PerImage
 _TERM_FLOOR = 1e-4
 
 
-def structural_loss(pred: Images, target: Images) -> PerImage:
+def structural_loss(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """1 - MS-SSIM, with a finite gradient everywhere.
 
     Args:
@@ -34,10 +38,14 @@ def structural_loss(pred: Images, target: Images) -> PerImage:
     Differs: terms are floored at 1e-4; below 161 px the first n weights, those of the
       scales that fit, are used, renormalised to sum 1 (81 px: 4, 41: 3, 21: 2).
     """
-    side_px = min(pred.shape[1:3])
-    scales = usable_scales(side_px)
-    if scales < 2:
-        raise ValueError(f"the structural loss needs crops of 21 px, not {side_px}")
+    return ms_ssim_distance(
+        *check_pair("structural_loss", pred, target, min_side_px=min_side_px(2))
+    )
+
+
+def ms_ssim_distance(pred: Images, target: Images) -> PerImage:
+    """`structural_loss` of images that both may leave [0, 1], as noisy ones do."""
+    scales = usable_scales(min(pred.shape[1:3]))
     weights = jnp.asarray(MS_SSIM_WEIGHTS[:scales])
     if scales < len(MS_SSIM_WEIGHTS):
         weights = weights / weights.sum()
@@ -45,10 +53,11 @@ def structural_loss(pred: Images, target: Images) -> PerImage:
     return 1.0 - weighted_product(terms, weights)
 
 
-def detail_loss(pred: Images, target: Images) -> PerImage:
+def detail_loss(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """1 - SSIM at full resolution alone, `[b]` in [0, 2]; images as above, from 11 px.
 
     Source: Wang et al. 2004; as a loss beside MS-SSIM: chosen.
     """
+    pred, target = check_pair("detail_loss", pred, target, min_side_px=WINDOW_PX)
     ssim, _ = ssim_terms(pred, target)
     return 1.0 - ssim.mean(-1)

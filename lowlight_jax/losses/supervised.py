@@ -7,12 +7,14 @@ batch, and, for the log, each unweighted term by name.
 import dataclasses
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lowlight_jax.losses.colour import colour_difference
+from lowlight_jax.losses.contract import check_pair
 from lowlight_jax.losses.structural import detail_loss, structural_loss
 from lowlight_jax.losses.two_way import absolute_difference
 from lowlight_jax.losses.weighting import Terms, weighted
-from lowlight_jax.types import Images, PerImage, Scalar
+from lowlight_jax.types import PerImage, Scalar
 
 _CHARBONNIER_EPSILON = 1e-3  # of MIRNet, Zamir et al. 2020, equation 9
 
@@ -38,22 +40,24 @@ class SupervisedWeights:
     colour: float = 0.0
 
 
-def squared_error(pred: Images, target: Images) -> PerImage:
+def squared_error(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Mean of (pred - target)**2 of each image, `[b]`."""
+    pred, target = check_pair("squared_error", pred, target)
     return jnp.mean(jnp.square(pred - target), axis=(1, 2, 3))
 
 
-def charbonnier(pred: Images, target: Images) -> PerImage:
+def charbonnier(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Mean of sqrt((pred - target)**2 + epsilon**2), epsilon = 1e-3, `[b]`.
 
     Source: Charbonnier et al. 1994; Zamir et al. 2020, equation 9.
     """
+    pred, target = check_pair("charbonnier", pred, target)
     squared = jnp.square(pred - target) + _CHARBONNIER_EPSILON**2
     return jnp.mean(jnp.sqrt(squared), axis=(1, 2, 3))
 
 
 def supervised_loss(
-    pred: Images, high: Images, weights: SupervisedWeights
+    pred: ArrayLike, high: ArrayLike, weights: SupervisedWeights
 ) -> tuple[Scalar, Terms]:
     """Weighted sum of the terms between a result and what it should be."""
     return weighted(

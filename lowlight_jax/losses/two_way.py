@@ -5,20 +5,32 @@ Source: paper A, 2.2.2, formulas 10-12, with low = high * illumination.
 """
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from lowlight_jax.types import Images, PerImage
+from lowlight_jax.losses.contract import check_pair
+from lowlight_jax.types import PerImage
+
+_LEAST_ILLUMINATION = 1e-6  # far below that of any network; no division by 0
 
 
-def absolute_difference(pred: Images, target: Images) -> PerImage:
+def absolute_difference(pred: ArrayLike, target: ArrayLike) -> PerImage:
     """Mean of |pred - target| of each image, `[b]`."""
+    pred, target = check_pair("absolute_difference", pred, target)
     return jnp.mean(jnp.abs(pred - target), axis=(1, 2, 3))
 
 
-def forward_constraint(illumination: Images, low: Images, high: Images) -> PerImage:
+def forward_constraint(
+    illumination: ArrayLike, low: ArrayLike, high: ArrayLike
+) -> PerImage:
     """|high - low / illumination|, formula 10."""
+    illumination, low = check_pair("forward_constraint", illumination, low)
+    illumination = jnp.maximum(illumination, _LEAST_ILLUMINATION)
     return absolute_difference(low / illumination, high)
 
 
-def reverse_constraint(illumination: Images, low: Images, high: Images) -> PerImage:
+def reverse_constraint(
+    illumination: ArrayLike, low: ArrayLike, high: ArrayLike
+) -> PerImage:
     """|low - high * illumination|, formula 12."""
+    illumination, high = check_pair("reverse_constraint", illumination, high)
     return absolute_difference(high * illumination, low)

@@ -17,14 +17,17 @@
     brisque           nothing         lower       13                  1 or 3
     noise_level       nothing         lower       3                   1 or 3
 
-What a metric cannot take it refuses with a `ValueError` of one sentence. Those "on the
+What a metric cannot take it refuses with a `ValueError` of one sentence, and so an
+image that it has no score for; it never returns NaN, but under `jit`. Those "on the
 host" are computed by numpy; all others compile themselves, once for every shape of
-images, and can be differentiated. Source, range and tolerance of each are in
-docs/measures.md. A new one is a function here or in a file beside, and a line in
-`METRICS`.
+images, and can be differentiated. All of these but LPIPS take images of many sizes,
+padded to one shape, by the keyword `size` (`contract`). Source, range and tolerance of
+each are in docs/measures.md. A new one is a function here or in a file beside, and a
+line in `METRICS`.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Literal
 
@@ -70,6 +73,16 @@ class Metric:
 
     def __call__(self, *images) -> HostPerImage:
         return self.function(*images)
+
+    @property
+    def takes_size(self) -> bool:
+        """Whether images of many sizes may share a shape; see `contract`."""
+        return "size" in inspect.signature(self.function).parameters
+
+    @property
+    def min_side_px(self) -> int:
+        """The smallest side of what takes `size`."""
+        return getattr(self.function, "min_side_px", 1)
 
     @property
     def arrow(self) -> str:

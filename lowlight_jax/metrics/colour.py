@@ -1,112 +1,114 @@
 """Colour: CIE differences, the BT.2124 difference, saturation.
 
-Contract: two `[b, h, w, 3]` float32 images of one shape, sRGB in [0, 1], not clipped
-here; `[b]` float32 out, the mean over pixels. All can be differentiated: the gradient
-is finite, and 0 where two colours are equal. The conversions to Lab and linear light
-are in `lowlight_jax.ops.colour`.
+Contract: two `[b, h, w, 3]` float32 images of one shape, sRGB in [0, 1]; `[b]` float32
+out, the mean over pixels. All can be differentiated: the gradient is finite, and 0
+where two colours are equal. The conversions to Lab and linear light are in
+`lowlight_jax.ops.colour`.
 """
 
-import functools
 import math
 from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from lowlight_jax.metrics.contract import check_pair
+from lowlight_jax.checks import number
+from lowlight_jax.metrics.contract import Sizes, compiled_metric, pixel_mean
 from lowlight_jax.ops.colour import Lab, Rgb, apply_matrix, srgb_to_lab, srgb_to_linear
-from lowlight_jax.types import PerImage
+from lowlight_jax.types import Images, PerImage
 
 Difference = Float[Array, "..."]
 
 
-@jax.jit
-def delta_e76(pred: ArrayLike, target: ArrayLike) -> PerImage:
+@compiled_metric(channels=(3,))
+def delta_e76(pred: Images, target: Images, *, size: Sizes | None = None) -> PerImage:
     """Mean CIE 1976 colour difference: the distance in L*a*b* under D65.
 
     Args:
       pred: `[b, h, w, 3]` float32, sRGB in [0, 1].
       target: same shape.
+      size: of padded images, see `contract`.
     Returns:
       `[b]` from 0, lower is better; about 2.3 is just noticeable.
     Raises:
-      ValueError: shapes differ, or not `[b, h, w, 3]` floating point.
+      ValueError: shapes differ, or not `[b, h, w, 3]` floating point in [0, 1].
     Source: CIE 15:2004; as `skimage.color.deltaE_cie76`.
     """
-    pred, target = check_pair("delta_e76", pred, target, channels=(3,))
     difference = srgb_to_lab(pred) - srgb_to_lab(target)
-    return _pixel_mean(_root(jnp.sum(difference**2, axis=-1)))
+    return pixel_mean(_root(jnp.sum(difference**2, axis=-1)), size)
 
 
-@jax.jit
-def ciede2000(pred: ArrayLike, target: ArrayLike) -> PerImage:
+@compiled_metric(channels=(3,))
+def ciede2000(pred: Images, target: Images, *, size: Sizes | None = None) -> PerImage:
     """Mean CIEDE2000 colour difference under D65, all weights 1.
 
     Args:
       pred: `[b, h, w, 3]` float32, sRGB in [0, 1].
       target: same shape.
+      size: of padded images, see `contract`.
     Returns:
       `[b]` from 0, lower is better; about 1 is just noticeable.
     Raises:
-      ValueError: shapes differ, or not `[b, h, w, 3]` floating point.
+      ValueError: shapes differ, or not `[b, h, w, 3]` floating point in [0, 1].
     Source: as `ciede2000_of_lab`.
     """
-    pred, target = check_pair("ciede2000", pred, target, channels=(3,))
-    return _pixel_mean(ciede2000_of_lab(srgb_to_lab(pred), srgb_to_lab(target)))
+    difference = ciede2000_of_lab(srgb_to_lab(pred), srgb_to_lab(target))
+    return pixel_mean(difference, size)
 
 
-@functools.partial(jax.jit, static_argnames="white_cd_m2")
+@compiled_metric(channels=(3,), options=["white_cd_m2"])
 def delta_e_itp(
-    pred: ArrayLike, target: ArrayLike, *, white_cd_m2: float = 100.0
+    pred: Images,
+    target: Images,
+    *,
+    size: Sizes | None = None,
+    white_cd_m2: float = 100.0,
 ) -> PerImage:
     """Mean BT.2124 colour difference, as shown on a display of the given white.
 
     Args:
       pred: `[b, h, w, 3]` float32, sRGB in [0, 1].
       target: same shape.
+      size: of padded images, see `contract`.
       white_cd_m2: luminance of sRGB white in cd/m2. BT.2124 leaves it open: 100 is that
         of a reference display for SDR, 203 that of BT.2408; state it with the number.
     Returns:
       `[b]` from 0, lower is better; 1 is just noticeable to an adapted eye.
     Raises:
-      ValueError: shapes differ, or not `[b, h, w, 3]` floating point.
+      ValueError: shapes differ, or not `[b, h, w, 3]` floating point in [0, 1].
     Source: ITU-R BT.2124-0 on the ICtCp of BT.2100-2 (PQ).
     Differs: below 1e-6 cd/m2, a thousandth of the first code's light and less, PQ is
       taken as a straight line, because its slope at 0 is infinite.
     """
-    pred, target = check_pair("delta_e_itp", pred, target, channels=(3,))
+    white_cd_m2 = number("white_cd_m2", white_cd_m2, 1, 10_000)
     d = srgb_to_ictcp(pred, white_cd_m2) - srgb_to_ictcp(target, white_cd_m2)
     # BT.2124 takes T = Ct / 2.
     square = d[..., 0] ** 2 + 0.25 * d[..., 1] ** 2 + d[..., 2] ** 2
-    return _pixel_mean(720 * _root(square))
+    return pixel_mean(720 * _root(square), size)
 
 
-@jax.jit
-def saturation_ratio(pred: ArrayLike, target: ArrayLike) -> PerImage:
+@compiled_metric(channels=(3,))
+def saturation_ratio(
+    pred: Images, target: Images, *, size: Sizes | None = None
+) -> PerImage:
     """How much colour is kept: mean Lab chroma C*, of `pred` over that of `target`.
 
     Args:
       pred: `[b, h, w, 3]` float32, sRGB in [0, 1].
       target: same shape.
+      size: of padded images, see `contract`.
     Returns:
       `[b]` from 0; 1 is best, below it colours are paler than the target's.
     Raises:
-      ValueError: shapes differ, or not `[b, h, w, 3]` floating point.
+      ValueError: shapes differ, or not `[b, h, w, 3]` floating point in [0, 1].
     Source: ours; C* as in CIE 15:2004.
     Differs: the target's mean is floored at 0.1, so a grey target gives no infinity.
     """
-    pred, target = check_pair("saturation_ratio", pred, target, channels=(3,))
-    kept = _pixel_mean(_chroma(srgb_to_lab(pred)))
-    wanted = _pixel_mean(_chroma(srgb_to_lab(target)))
+    kept = pixel_mean(_chroma(srgb_to_lab(pred)), size)
+    wanted = pixel_mean(_chroma(srgb_to_lab(target)), size)
     return kept / jnp.maximum(wanted, 0.1)
-
-
-def _pixel_mean(values: Float[Array, "b h w"]) -> PerImage:
-    # Row by row first: one float32 sum over millions of pixels loses digits.
-    return jnp.mean(jnp.mean(values, axis=2), axis=1)
 
 
 def _root(square: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -18,9 +18,10 @@ def psnr_holes(pred: ArrayLike, target: ArrayLike, mask: ArrayLike) -> HostPerIm
       mask: `[b, h, w, 1]`, not 0 in holes.
     Returns:
       `[b]` dB; 100 where the holes are identical: the mean square error, of values in
-      [0, 1], is floored at 1e-10. NaN without holes. Float64, or float32 under `jit`.
+      [0, 1], is floored at 1e-10. Float64, or float32 under `jit`.
     Raises:
-      ValueError: shapes differ, or not floating point.
+      ValueError: shapes differ, not floating point in [0, 1], or there are no holes;
+        under `jit` that is NaN.
     """
     pred, target = check_pair("psnr_holes", pred, target)
     mask = check_images("psnr_holes", mask, channels=(1,))
@@ -29,7 +30,14 @@ def psnr_holes(pred: ArrayLike, target: ArrayLike, mask: ArrayLike) -> HostPerIm
             f"psnr_holes needs a mask of the images' size, found {jnp.shape(mask)} for "
             f"{jnp.shape(pred)}"
         )
-    return score_on_host(_psnr_holes, pred, target, mask)
+    return score_on_host(
+        _psnr_holes,
+        pred,
+        target,
+        mask,
+        metric="psnr_holes",
+        undefined="its mask has no holes",
+    )
 
 
 def _psnr_holes(pred: Codes, target: Codes, mask: UInt8[np.ndarray, "h w 1"]) -> float:

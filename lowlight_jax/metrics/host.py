@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, UInt8
 
+from lowlight_jax.metrics.contract import check_defined
 from lowlight_jax.types import PerImage
 
 HostPerImage = PerImage | Float[np.ndarray, " b"]
@@ -19,15 +20,21 @@ Codes = UInt8[np.ndarray, "h w c"]
 AlikeInSize = Float[Array | np.ndarray, "b h w _"]  # masks too
 
 
-def score_on_host(score: Callable[..., float], *images: AlikeInSize) -> HostPerImage:
+def score_on_host(
+    score: Callable[..., float], *images: AlikeInSize, metric: str, undefined: str = ""
+) -> HostPerImage:
     """`score` of every image (or pair) of a batch, given its 8-bit code values.
 
     Args:
       score: function of one `[h, w, c]` uint8 array for each of `images`.
       images: `[b, h, w, c]` in [0, 1], all of one shape.
+      metric: its name, for the message.
+      undefined: why an image may have no score, which is NaN.
     Returns:
-      `[b]` float64 numpy array, NaN for an image that is not finite; under `jit` and
-      `vmap`, where the work is a callback to the host, a float32 JAX array.
+      `[b]` float64 numpy array; under `jit` and `vmap`, where the work is a callback to
+      the host, a float32 JAX array, NaN for an image that is not finite.
+    Raises:
+      ValueError: an image has no score; under `jit` and `vmap` that is NaN.
     """
 
     def batch(*arrays: ArrayLike) -> np.ndarray:
@@ -39,7 +46,7 @@ def score_on_host(score: Callable[..., float], *images: AlikeInSize) -> HostPerI
         return np.array(scores, np.float64)
 
     if not any(isinstance(image, jax.core.Tracer) for image in images):
-        return batch(*images)
+        return check_defined(metric, batch(*images), undefined)
     result = jax.ShapeDtypeStruct(images[0].shape[:1], np.float32)
     return jax.pure_callback(
         lambda *arrays: batch(*arrays).astype(result.dtype),

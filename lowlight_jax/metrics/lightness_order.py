@@ -26,12 +26,12 @@ def loe(pred: ArrayLike, source: ArrayLike) -> HostPerImage:
       `[b]` in [0, 10000], lower is better, 0 for identical images; symmetric. Float64,
       or float32 under `jit`. Cannot be differentiated.
     Raises:
-      ValueError: shapes differ, or not `[b, h, w, 1 or 3]` floating point.
+      ValueError: shapes differ, or not `[b, h, w, 1 or 3]` floating point in [0, 1].
     Source: loe100x100.m of BIMEF (Ying, Li, Gao 2017). The metric that the authors of
       NPE (Wang et al. 2013) compute samples otherwise and gives other numbers.
     """
     pred, source = check_pair("loe", pred, source)
-    return score_on_host(_loe, pred, source)
+    return score_on_host(_loe, pred, source, metric="loe")
 
 
 def _loe(pred: Codes, source: Codes) -> float:

@@ -42,10 +42,11 @@ def niqe(image: ArrayLike) -> HostPerImage:
       image: `[b, h, w, c]` in [0, 1], at least 96x192 px (or 192x96), better 6 blocks
         of 96x96; what is left at the right and the bottom is not looked at.
     Returns:
-      `[b]` from 0 (natural photographs: 2 to 5), lower is better; NaN where fewer than
-      two blocks have any detail. Float64, or float32 under `jit`. Not differentiable.
+      `[b]` from 0 (natural photographs: 2 to 5), lower is better. Float64, or float32
+      under `jit`. Not differentiable.
     Raises:
-      ValueError: fewer than two blocks, or not `[b, h, w, 1 or 3]` floating point.
+      ValueError: fewer than two blocks, not `[b, h, w, 1 or 3]` floating point in
+        [0, 1], or fewer than two blocks with any detail; under `jit` that is NaN.
     Source: Mittal, Soundararajan, Bovik 2013, doi:10.1109/LSP.2012.2227726, by the
       authors' computequality.m: full-range grey, 96x96 blocks, all of them used.
     Differs: constant windows have coefficient 0 instead of rounding noise.
@@ -57,7 +58,12 @@ def niqe(image: ArrayLike) -> HostPerImage:
             f"niqe needs two blocks of {_BLOCK_PX}x{_BLOCK_PX} px, found {h}x{w}: "
             "leave this metric out for images this small"
         )
-    return score_on_host(_niqe, image)
+    return score_on_host(
+        _niqe,
+        image,
+        metric="niqe",
+        undefined=f"fewer than two of its {_BLOCK_PX}x{_BLOCK_PX} blocks have detail",
+    )
 
 
 def brisque(image: ArrayLike) -> HostPerImage:
@@ -66,17 +72,21 @@ def brisque(image: ArrayLike) -> HostPerImage:
     Args:
       image: `[b, h, w, c]` in [0, 1], sides of 13 px and more: a window at each scale.
     Returns:
-      `[b]`, nominally 0 (best) to 100, not clamped; NaN for a black image. Float64, or
-      float32 under `jit`. Not differentiable.
+      `[b]`, nominally 0 (best) to 100, not clamped. Float64, or float32 under `jit`.
+      Not differentiable.
     Raises:
-      ValueError: a side is below 13 px, or not `[b, h, w, 1 or 3]` floating point.
+      ValueError: a side is below 13 px, not `[b, h, w, 1 or 3]` floating point in
+        [0, 1], or the image is black; under `jit` that is NaN.
     Source: Mittal, Moorthy, Bovik 2012, doi:10.1109/TIP.2012.2214050, by the authors'
       brisque_feature.m and their model.
     Differs: constant windows have coefficient 0 instead of rounding noise; features are
       not printed with 6 digits on their way to the model (5e-4 in the result).
     """
     return score_on_host(
-        _brisque, check_images("brisque", image, min_side_px=_BRISQUE_PX)
+        _brisque,
+        check_images("brisque", image, min_side_px=_BRISQUE_PX),
+        metric="brisque",
+        undefined="it has no detail at all, it is black",
     )
 
 

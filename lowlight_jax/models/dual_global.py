@@ -35,6 +35,7 @@ from lowlight_jax.types import (
 STRIDE = 8  # three downsamplings
 
 _DARK = 1 / 255  # added before logarithms: the step of 8 bits
+_LEAST_ILLUMINATION = 1e-6  # before a logarithm; the network's own lies far above
 _QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
 _TILE_PX = 4  # of the thumbnail: 32 by 32 tiles
 _KNOTS = 6  # of a curve
@@ -62,7 +63,8 @@ class ToneCurve(nn.Module):
         tiles = thumbnail.reshape(
             b, h // _TILE_PX, _TILE_PX, w // _TILE_PX, _TILE_PX, 3
         )
-        light = jnp.log(tiles.mean((2, 4)) + _DARK).reshape(b, -1, 3)
+        light = jnp.maximum(tiles.mean((2, 4)), 0.0) + _DARK
+        light = jnp.log(light).reshape(b, -1, 3)
         mean = light.mean((1, 2)).reshape(b, 1, 1, 1)
         light = jnp.sort(light, axis=1)
         quantiles = light.reshape(b, 1, _QUANTILES, -1, 3).mean(3)
@@ -71,7 +73,7 @@ class ToneCurve(nn.Module):
         x = nn.relu(Conv(64, kernel_px=1, name="hidden", dtype=self.dtype)(x))
         heights = Conv(3 * _KNOTS, 1, kernel_init=_SMALL, name="heights")(x)
         heights = heights.astype(jnp.float32).reshape(b, 1, 1, _KNOTS, 3)
-        value = jnp.log(low + _DARK) - mean
+        value = jnp.log(jnp.maximum(low, 0.0) + _DARK) - mean
         spacing = (_HIGHEST - _LOWEST) / (_KNOTS - 1)
         position = jnp.clip((value - _LOWEST) / spacing, 0.0, _KNOTS - 1.0)
         curve = sum(
@@ -171,7 +173,8 @@ class GlobalDenoising(nn.Module):
         # Or XLA on CPU would compute the noise's gradients again for each of its uses.
         noisy, illumination = jax.lax.optimization_barrier((noisy, illumination))
         *fine_bands, coarse_band = _bands(noisy)
-        log_gain = -jnp.log(illumination).mean(-1, keepdims=True)
+        log_gain = -jnp.log(jnp.maximum(illumination, _LEAST_ILLUMINATION))
+        log_gain = log_gain.mean(-1, keepdims=True)
         x = _gather_blocks(jnp.concatenate([noisy, log_gain], axis=-1), 2)
         half = nn.relu(conv(24, "half")(x))
         x = nn.relu(conv(32, "to_quarter", stride=2)(half))

@@ -62,7 +62,8 @@ class CurveGrid(nn.Module):
         n = side // _TILE_PX
         tiles = thumbnail.reshape(b, n, _TILE_PX, n, _TILE_PX, 3)
         means, maxima = (
-            jnp.log(light + _DARK) for light in (tiles.mean((2, 4)), tiles.max((2, 4)))
+            jnp.log(jnp.maximum(light, 0.0) + _DARK)
+            for light in (tiles.mean((2, 4)), tiles.max((2, 4)))
         )
         mean = means.mean((1, 2, 3), keepdims=True)
         level = mean + 3.0  # LOL's means lie around -3
@@ -112,7 +113,7 @@ def _slice(heights: jax.Array, low: Images, mean: jax.Array, place: Places) -> I
     heights = jnp.einsum("bpqk,bwq->bpwk", heights, at_columns)
     heights = jnp.einsum("bpwk,bhp->bhwk", heights, at_rows)
     heights = heights.reshape(b, h, w, _KNOTS, 3)
-    value = jnp.log(low + _DARK) - mean
+    value = jnp.log(jnp.maximum(low, 0.0) + _DARK) - mean
     position = jnp.clip((value - _LOWEST) / _SPACING, 0.0, _KNOTS - 1.0)
     return sum(
         jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) * heights[..., i, :]
@@ -127,6 +128,7 @@ def _log_toe(low: Images, white: jax.Array) -> jax.Array:
     meant; with no white it is dark because too little light fell on it, and there is
     something in its darkest parts.
     """
+    white = jnp.clip(white, 0.0, 1.0)
     power = low.mean(-1, keepdims=True) ** 2 + 1e-8
     return jnp.log(power / (power + (_BLACK * white**3) ** 2))
 

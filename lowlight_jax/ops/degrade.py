@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from lowlight_jax.checks import in_range, unit_range
 from lowlight_jax.ops.colour import linear_to_srgb, luma, srgb_to_linear
 from lowlight_jax.ops.jpeg import compress
 from lowlight_jax.types import Images, Scalar
@@ -93,6 +94,7 @@ def underexpose(keys: jax.Array, high: Images, exposure: Exposure) -> Images:
     the channels; then shot and read noise; then sRGB, the camera's tone curve, 8 bits
     and JPEG. Before, the curve is taken off `high`.
     """
+    high = unit_range("high", high)
     key_pairs = jax.vmap(partial(jax.random.split, num=2))(keys)
     low = jax.vmap(partial(_underexpose, exposure=exposure))(key_pairs[:, 0], high)
     low = round_to_8_bit(low)
@@ -124,6 +126,7 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
     light = srgb_to_linear(_tone_curve(high, 1.0 / contrast))
     light *= balance[None, None] * mixed * 2.0 ** (lost - stops)
     halvings = exposure.noise_halvings * _uniform(keys[5])
+    light = jnp.maximum(light, 0.0)
     read = exposure.read_noise_u8 / 255 * _normal(keys[6], high.shape)
     shot = exposure.shot_noise_u8 / 255 * _normal(keys[7], high.shape)
     light += (read + jnp.sqrt(light) * shot) * 2.0**-halvings
@@ -132,6 +135,7 @@ def _underexpose(key: jax.Array, high: jax.Array, exposure: Exposure) -> jax.Arr
 
 def _tone_curve(values: jax.Array, contrast: jax.Array) -> jax.Array:
     """Odds to the power of `contrast`: an S for more than 1, undone by 1 / contrast."""
+    values = jnp.clip(values, 0.0, 1.0)
     bright = values**contrast
     return bright / (bright + (1.0 - values) ** contrast)
 
@@ -142,6 +146,7 @@ def add_noise(keys: jax.Array, images: Images, max_sigma_u8: float) -> Images:
     Noise of a photograph is not white after demosaicking and JPEG: each image gets its
     own strength, up to `max_sigma_u8` (8-bit code units), and its own grain.
     """
+    in_range("images", images, -np.inf, np.inf, expected="finite numbers")
     return jax.vmap(partial(_add_noise, max_sigma_u8=max_sigma_u8))(keys, images)
 
 
@@ -160,6 +165,7 @@ def _add_noise(key: jax.Array, image: jax.Array, max_sigma_u8: float) -> jax.Arr
 
 def vary_light(keys: jax.Array, images: Images, stops: float) -> Images:
     """Values times 2 ** u of each image, clipped; u uniform in [-stops, stops]."""
+    images = unit_range("images", images)
     exponent = jax.vmap(
         lambda key: _uniform(key, (1, 1, 1), minval=-stops, maxval=stops)
     )(keys)
@@ -181,6 +187,7 @@ class ColourVariation:
 
 def vary_colour(keys: jax.Array, images: Images, variation: ColourVariation) -> Images:
     """Images with other colours, clipped; with the same keys in the same way."""
+    images = unit_range("images", images)
     return jax.vmap(partial(_vary_colour, variation=variation))(keys, images)
 
 

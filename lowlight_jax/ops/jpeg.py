@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lowlight_jax.checks import unit_range
 from lowlight_jax.types import Images
 
 _BLOCK = 8
@@ -55,6 +56,7 @@ _DCT = _cosines()
 
 def compress(images: Images, quality: jax.Array) -> Images:
     """The images after JPEG of this quality, `[b]`, 1 to 100, in multiples of 1/255."""
+    images = unit_range("images", images)
     _, height, width, _ = images.shape
     edges = ((0, 0), (0, -height % 16), (0, -width % 16), (0, 0))
     rgb = jnp.pad(images * 255.0, edges, mode="edge")

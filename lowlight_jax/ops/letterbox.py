@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lowlight_jax.checks import unit_range
+
 # 8-bit codes: JPEG leaves a black bar this uneven. LOL's darkest photographs have no
 # row or column at the border that is as black.
 _MOST_MEAN, _MOST_PEAK = 1.5, 8.0
@@ -13,6 +15,7 @@ def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
     Args:
       image: `[h, w, c]`: unsigned integers of full range, or floating point in [0, 1].
     """
+    image = unit_range("image", image)
     full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
     inside = []
     for axis in (0, 1):

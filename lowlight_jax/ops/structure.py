@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lowlight_jax.types import Images
 
@@ -24,6 +24,7 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # sum 1.0001, as pub
 
 Terms = Float[Array, "b c"]
 ScaleTerms = Float[Array, "b c n"]
+Sizes = Int[Array | np.ndarray, "b 2"]  # height and width of each image, in pixels
 
 
 def min_side_px(scales: int) -> int:
@@ -58,9 +59,16 @@ def _filter_valid(planes: Float[Array, "n h w"]) -> Float[Array, "n i j"]:
     return jnp.matmul(_band(h), rows, precision=precision)
 
 
-def ssim_terms(pred: Images, target: Images) -> tuple[Terms, Terms]:
+def ssim_terms(
+    pred: Images, target: Images, size: Sizes | None = None
+) -> tuple[Terms, Terms]:
     """Mean SSIM and mean contrast-structure of each image and channel, `[b, c]` each.
 
+    Args:
+      pred: the images; any finite values give finite terms and slopes.
+      target: same shape.
+      size: where images are padded at the right and the bottom: their heights and
+        widths.
     Raises:
       ValueError: shapes differ, or a side is shorter than the 11-pixel window.
     """
@@ -78,10 +86,24 @@ def ssim_terms(pred: Images, target: Images) -> tuple[Terms, Terms]:
     mu_energy, mu_product = mu_x * mu_x + mu_y * mu_y, mu_x * mu_y
     c1, c2 = K1**2, K2**2
     luminance = (2 * mu_product + c1) / (mu_energy + c1)
-    # Rounding can leave a flat patch with a variance of -1e-9, far below c2 = 9e-4.
-    structure = (2 * (product - mu_product) + c2) / (energy - mu_energy + c2)
-    ssim = jnp.mean(luminance * structure, (1, 2)).reshape(b, c)
-    return ssim, jnp.mean(structure, (1, 2)).reshape(b, c)
+    # Rounding leaves a flat patch in [0, 1] a variance of -1e-9, far below c2 = 9e-4,
+    # but one of brighter values any.
+    variances = jnp.maximum(energy - mu_energy, 0.0)
+    structure = (2 * (product - mu_product) + c2) / (variances + c2)
+
+    def mean(values: Float[Array, "n i j"]) -> Terms:
+        if size is None:
+            return jnp.mean(values, (1, 2)).reshape(b, c)
+        rows, columns = (
+            jnp.arange(side)[None] < size[:, i : i + 1] - WINDOW_PX + 1
+            for i, side in enumerate(values.shape[1:])
+        )
+        windows = rows[:, None, :, None] & columns[:, None, None, :]
+        values = jnp.where(windows, values.reshape(b, c, *values.shape[1:]), 0.0)
+        count = jnp.prod(size - WINDOW_PX + 1, axis=1).astype(values.dtype)
+        return values.sum((2, 3)) / count[:, None]
+
+    return mean(luminance * structure), mean(structure)
 
 
 def halve(image: Images) -> Float[Array, "b i j c"]:
@@ -91,9 +113,24 @@ def halve(image: Images) -> Float[Array, "b i j c"]:
     return image.reshape(b, (h + 1) // 2, 2, (w + 1) // 2, 2, c).mean((2, 4))
 
 
-def ms_ssim_terms(pred: Images, target: Images, scales: int) -> ScaleTerms:
+def _extended(image: Images, size: Sizes) -> Images:
+    """What is beyond the images' sizes as their last row and column."""
+    for axis in (1, 2):
+        at = jnp.expand_dims(jnp.arange(image.shape[axis]), (0, 3, 3 - axis))
+        end = (size[:, axis - 1] - 1).reshape(-1, 1, 1, 1)
+        last = jnp.where(at == end, image, 0.0).sum(axis, keepdims=True)
+        image = jnp.where(at > end, last, image)
+    return image
+
+
+def ms_ssim_terms(
+    pred: Images, target: Images, scales: int, size: Sizes | None = None
+) -> ScaleTerms:
     """Contrast-structure of the first `scales - 1` scales and SSIM of the last.
 
+    Args:
+      pred, target, size: as of `ssim_terms`.
+      scales: how many.
     Returns:
       `[b, c, scales]`, each in [-1, 1].
     Raises:
@@ -107,9 +144,12 @@ def ms_ssim_terms(pred: Images, target: Images, scales: int) -> ScaleTerms:
         )
     terms = []
     for _ in range(scales - 1):
-        terms.append(ssim_terms(pred, target)[1])
+        terms.append(ssim_terms(pred, target, size)[1])
+        if size is not None:
+            pred, target = _extended(pred, size), _extended(target, size)
+            size = (size + 1) // 2
         pred, target = halve(pred), halve(target)
-    terms.append(ssim_terms(pred, target)[0])
+    terms.append(ssim_terms(pred, target, size)[0])
     return jnp.stack(terms, axis=-1)
 
 

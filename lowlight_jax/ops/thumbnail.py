@@ -7,6 +7,8 @@ picture.
 
 import numpy as np
 
+from lowlight_jax.checks import unit_range
+
 THUMBNAIL_PX = 128  # side; chosen
 
 
@@ -22,6 +24,7 @@ def make_thumbnail(image: np.ndarray) -> np.ndarray:
     Returns:
       `[128, 128, 3]` float32 in [0, 1].
     """
+    image = unit_range("image", image)
     full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
     for axis in (0, 1):
         size = image.shape[axis]

@@ -147,6 +147,8 @@ def place_state(state: TrainState, backend: str) -> TrainState:
 def own_part(items: Sequence) -> Sequence:
     """This process's share of a list, every n-th one of it."""
     first, every = jax.process_index(), jax.process_count()
+    if every == 1:
+        return items  # which may be decoded as they are used
     return [items[i] for i in range(first, len(items), every)]
 
 

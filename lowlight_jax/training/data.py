@@ -1,11 +1,10 @@
 """What a training reads: examples to crop from, and the pairs that it is scored on."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lowlight_jax.data.memory import Kept, Mapped, Memory
 from lowlight_jax.data.pairs import Pair, PairsError
 from lowlight_jax.data.pipeline import Views
 from lowlight_jax.data.sources import Options, find_sources
@@ -41,7 +40,7 @@ def load_data(
     """
     pairs: list[tuple[Sequence[Pair], int]] = []
     photographs: list[tuple[Mapping[str, np.ndarray], int]] = []
-    held_out: list[Pair] = []
+    held_out: list[Sequence[Pair]] = []
     for source in find_sources(options):
         if source.kind not in task.trains_on:
             raise PairsError(
@@ -57,8 +56,8 @@ def load_data(
             photographs.append((training, source.times))
         count = len(apart)
         if source.kind == "photographs":
-            apart = task.make_pairs(apart or {}, settings)
-        held_out += evenly_spaced(apart, held_out_images)
+            apart = Kept(task.make_pairs(apart or {}, settings), options.memory)
+        held_out.append(evenly_spaced(apart, held_out_images))
         if parallel.is_main_process():
             print(
                 f"{source.about}: {len(training)} {source.kind} to train on, "
@@ -66,15 +65,17 @@ def load_data(
             )
     parts = _examples(pairs, photographs, darken_pairs)
     if with_thumbnails:
-        parts = [(_WithThumbnails(part), times) for part, times in parts]
-    return _Chained([part for part, times in parts for _ in range(times)]), held_out
+        parts = [(_WithThumbnails(p, options.memory), times) for p, times in parts]
+    examples = _Chained([part for part, times in parts for _ in range(times)])
+    return examples, _Chained(held_out)
 
 
 def evenly_spaced(items: Sequence, count: int) -> Sequence:
     """So many of the items, from the first to near the last; all of them for 0."""
     if not 0 < count < len(items):
         return items
-    return [items[i * len(items) // count] for i in range(count)]
+    chosen = [i * len(items) // count for i in range(count)]
+    return Mapped(chosen, items.__getitem__)
 
 
 def _examples(
@@ -88,17 +89,17 @@ def _examples(
     the dark side is as bright as the other, until it is darkened on the device.
     """
     images = [
-        (_Mapped(list(by_name), by_name.__getitem__), times)
+        (Mapped(list(by_name), by_name.__getitem__), times)
         for by_name, times in photographs
     ]
     if not pairs:
-        return [(_Mapped(of, _one_side), times) for of, times in images]
+        return [(Mapped(of, _one_side), times) for of, times in images]
     if not images:
-        return [(_Mapped(of, _both_sides), times) for of, times in pairs]
-    parts = [(_Mapped(of, _dark_pair), times) for of, times in pairs]
-    parts += [(_Mapped(of, _to_darken), times) for of, times in images]
+        return [(Mapped(of, _both_sides), times) for of, times in pairs]
+    parts = [(Mapped(of, _dark_pair), times) for of, times in pairs]
+    parts += [(Mapped(of, _to_darken), times) for of, times in images]
     if darken_pairs:
-        parts += [(_Mapped(of, _pair_to_darken), 1) for of, _ in pairs]
+        parts += [(Mapped(of, _pair_to_darken), 1) for of, _ in pairs]
     return parts
 
 
@@ -124,19 +125,6 @@ def _pair_to_darken(pair: Pair) -> Views:
     return {"low": side, "high": pair.high, "is_pair": np.False_}
 
 
-class _Mapped(Sequence):
-    """A function of each item, at each access."""
-
-    def __init__(self, items: Sequence, function: Callable[[Any], Any]):
-        self._items, self._function = items, function
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int):
-        return self._function(self._items[index])
-
-
 class _Chained(Sequence):
     """Several sequences, one behind the other."""
 
@@ -155,24 +143,25 @@ class _Chained(Sequence):
 
 
 class _WithThumbnails(Sequence[Views]):
-    """Views and, beside each, its thumbnail, which is kept."""
+    """Views and, beside each, its thumbnail, which is kept while there is room."""
 
-    def __init__(self, examples: Sequence[Views]):
-        self._examples = examples
-        self._reduced = lru_cache(maxsize=2048)(self._reduce)  # 192 KiB each
+    def __init__(self, examples: Sequence[Views], memory: Memory):
+        self._examples, self._memory = examples, memory
+        self._reduced: dict[int, Views] = {}  # 96 KiB for each view
 
     def __len__(self) -> int:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Views:
-        thumbnails = self._reduced(index)
-        return self._examples[index] | {n: np.float32(t) for n, t in thumbnails.items()}
+        views = self._examples[index]
+        thumbnails = self._memory.kept(self._reduced, index, lambda: _reduced(views))
+        return views | {name: np.float32(t) for name, t in thumbnails.items()}
 
-    def _reduce(self, index: int) -> Views:
-        """In half precision, which is finer than 8 bits at any brightness."""
-        views = self._examples[index].items()
-        return {
-            f"{name}_thumbnail": np.float16(make_thumbnail(view))
-            for name, view in views
-            if view.ndim
-        }
+
+def _reduced(views: Views) -> Views:
+    """In half precision, which is finer than 8 bits at any brightness."""
+    return {
+        f"{name}_thumbnail": np.float16(make_thumbnail(view))
+        for name, view in views.items()
+        if view.ndim
+    }
