@@ -336,8 +336,8 @@ def test_what_device_was_asked_for(monkeypatch):
     ("content", "message"),
     [
         ("def get_config(:", "c.py, line 1: invalid syntax"),
-        ("1 / 0", "the config raises ZeroDivisionError: division by zero"),
-        ("import nothing_like_it", "raises ModuleNotFoundError: No module named"),
+        ("1 / 0", "c.py, line 1: ZeroDivisionError: division by zero"),
+        ("import nothing_like_it", "c.py, line 1: ModuleNotFoundError: No module"),
         ("x = 1", "has no function get_config()"),
         ("def get_config(): return {}", "returned dict; expected a ConfigDict"),
         ("\0", "the config is no Python: source code"),

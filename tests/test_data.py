@@ -125,18 +125,35 @@ def test_sets_beyond_memory_are_decoded_on_access(folder, tmp_path):
 
 
 def test_pairs_are_prepared_one_by_one(folder, tmp_path, monkeypatch):
-    read, write = [], []
+    read, written = [], []
+    write = cached_pairs.records.write
+
+    def counted(pairs):
+        for pair in pairs:
+            written.append(len(read))
+            yield pair
+
     monkeypatch.setattr(
         cached_pairs, "read_visible_rgb8", lambda file: read.append(file) or picture(0)
     )
     monkeypatch.setattr(
-        cached_pairs.records,
-        "write",
-        lambda prepared, pairs: write.extend(len(read) for _ in pairs),
+        cached_pairs.records, "write", lambda to, pairs: write(to, counted(pairs))
     )
-    monkeypatch.setattr(cached_pairs.records, "read", lambda prepared: None)
     load_pairs(folder, cache_dir=tmp_path / "cache")
-    assert write == [2, 4, 6, 8, 10]
+    assert written == [2, 4, 6, 8, 10]
+
+
+def test_a_pair_skipped_once_is_named_again(folder, tmp_path, capsys):
+    (folder / "low" / "0.png").write_bytes(b"no image")
+    damage = folder / "high" / "4.png"
+    damage.write_bytes(damage.read_bytes()[:-200])  # its header is whole
+    options = {"cache_dir": tmp_path / "cache", "bad_pairs": "skip"}
+    for _ in range(2):
+        load_pairs(folder, **options)
+        said = capsys.readouterr().out
+        assert "low/0.png" in said and "high/4.png" in said and "Skipped" in said
+    with pytest.raises(PairsError, match="high/4.png"):
+        load_pairs(folder, cache_dir=tmp_path / "cache")
 
 
 def test_nothing_is_left_of_an_unfinished_preparation(folder, tmp_path, monkeypatch):
@@ -201,7 +218,7 @@ def test_a_photograph_that_is_cut_short_is_named(tmp_path, capsys):
         find_sources(Options(**options))[0].load("train")
     (found,) = find_sources(Options(**options, bad_pairs="skip"))
     assert sorted(found.load("train")) == ["2", "3"]
-    assert "1.png" in capsys.readouterr().err
+    assert "1.png" in capsys.readouterr().out
 
 
 def test_no_scene_is_on_both_sides():

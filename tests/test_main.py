@@ -436,7 +436,7 @@ def test_other_keys_and_kinds_than_the_bases_are_named():
 @pytest.mark.parametrize(
     "body, message",
     [
-        ("return base_config(", "SyntaxError"),
+        ("return base_config(", "bad.py, line 3: '(' was never closed"),
         ("return {}['x']", "bad.py, line 3: KeyError: 'x'"),
         ("return 3", "returned int; expected a ConfigDict"),
         ("c = base_config(); c.data.batchsize = 3", "did you mean 'batch_size'?"),

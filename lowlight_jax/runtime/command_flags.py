@@ -82,6 +82,8 @@ def parse_flags(
 def _unknown_key(error: Exception) -> str:
     """That the config has no such key, where this is what ml_collections says."""
     text = str(error).replace("\\", "")
+    if "has no attribute 'get_config'" in text:
+        return "the config file has no function get_config(); see configs/"
     key = re.search(r"lookup: (\S+?)\W*$", text) or re.match(
         r"\W*(?:Key )?\W*(\w+)", text
     )
@@ -98,14 +100,13 @@ def _unknown_key(error: Exception) -> str:
 
 def _in_config_file(error: Exception) -> str:
     """What a config file raised, and where."""
-    if isinstance(error, AttributeError) and "get_config" in str(error):
-        return "the config file has no function get_config(); see configs/"
-    *_, last = traceback.extract_tb(error.__traceback__)
-    file, line = last.filename, last.lineno
     if isinstance(error, SyntaxError):
-        file, line = error.filename, error.lineno
+        if error.filename:
+            return f"{error.filename}, line {error.lineno}: {error.msg}"
+        return f"the config is no Python: {error.msg}"
+    *_, last = traceback.extract_tb(error.__traceback__)
     what = str(error).partition("\n")[0]
-    return f"{file}, line {line}: {type(error).__name__}: {what}"
+    return f"{last.filename}, line {last.lineno}: {type(error).__name__}: {what}"
 
 
 def searched_folders(data: ConfigDict) -> list[Path]:
