@@ -150,6 +150,9 @@ def test_other_images_in_the_folder_are_noticed(tmp_path):
         train(config, tmp_path / "run")
     (tmp_path / "photographs" / "aa.png").unlink()
     train(config, tmp_path / "run")
+    write_photographs(tmp_path / "photographs", "hgfedcba")
+    with pytest.raises(ConfigError, match="checksum of some of them: "):
+        train(config, tmp_path / "run")
 
 
 def test_the_command_says_how_to_go_on(workdir, call_command, capsys):
