@@ -136,6 +136,8 @@ def callback(*args):  # as JAX has one; Python drops what it raises
     gc.callbacks.remove(callback)
     signal.raise_signal(signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it behind &
+
 def run():
     gc.callbacks.append(callback)
     gc.collect()

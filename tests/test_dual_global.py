@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lowlight_jax import weights
+from lowlight_jax.data.memory import Memory
 from lowlight_jax.data.pipeline import Geometry, make_batches
 from lowlight_jax.inference.runner import Enhancer, Runner, _compiled
 from lowlight_jax.inference.tiles import TILE_SHAPES, choose_tile_shape, overlap_px
@@ -229,7 +230,7 @@ class Pair:
 def take(count, *, least_framing=1.0, **arguments):
     pairs = [Pair(seed) for seed in range(6)]
     ((examples, _),) = _examples([(pairs, 1)], [], False)
-    thumbnails = _WithThumbnails(examples)
+    thumbnails = _WithThumbnails(examples, Memory())
     batches = make_batches(
         thumbnails,
         seed=0,

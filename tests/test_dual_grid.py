@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lowlight_jax.data.memory import Memory
 from lowlight_jax.data.pipeline import Geometry, make_batches
 from lowlight_jax.images.files import Photo
 from lowlight_jax.inference.methods import enhance_photo
@@ -118,7 +119,7 @@ def test_crops_come_with_their_place(least_framing):
     """The thumbnail at the place of a crop's pixel shows that pixel."""
     ((examples, _),) = _examples([([Pair()], 1)], [], False)
     batches = make_batches(
-        _WithThumbnails(examples),
+        _WithThumbnails(examples, Memory()),
         seed=0,
         crop_px=64,
         batch_size=8,

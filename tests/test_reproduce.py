@@ -320,7 +320,7 @@ def test_a_report_without_images_is_refused(tmp_path, monkeypatch):
 def test_reports_are_not_mixed(tmp_path):
     command.settle(tmp_path / "out", {"sides": (0, 1), "images": 3})
     command.settle(tmp_path / "out", {"sides": (0, 1), "images": 3})
-    with pytest.raises(ConfigError, match="images was 3, is 4. Pass the same"):
+    with pytest.raises(ConfigError, match="images: 3 then, 4 now"):
         command.settle(tmp_path / "out", {"sides": (0, 1), "images": 4})
 
 

@@ -169,7 +169,7 @@ def test_patience_counts_from_the_best_also_when_resumed():
 def test_training_starts_from_given_weights(tmp_path, capsys):
     first = train_and_evaluate(small_config(), tmp_path / "first")
     config = small_config(initial_weights=str(tmp_path / "first"))
-    config.phases.supervised.learning_rate = 0.0
+    config.phases.supervised.learning_rate = 1e-30  # nothing, in float32
     state = train_and_evaluate(config, tmp_path / "second")
     jax.tree.map(np.testing.assert_array_equal, state.params, first.ema_params)
     config.model.width = 5
@@ -300,9 +300,15 @@ def test_modules_of_another_network_are_taken_over(tmp_path, capsys):
     [
         ({"early_stopping_patience": 2}, "expected evaluate_every_steps too"),
         ({"phases.joint.steps": 5}, "'cnn' cannot be trained by"),
-        ({"damage.min_coverage": 0.5}, "damage.min_coverage and max_coverage"),
-        ({"damage.discs": -1.0}, "expected 0 or more each"),
-        ({"damage.max_size_px": 1}, "sizes in pixels"),
+        (
+            {"damage.min_coverage": 0.5},
+            "damage.max_coverage 0.15; expected min",
+        ),
+        (
+            {"damage.discs": -1.0},
+            "damage.discs is -1.0; expected",
+        ),
+        ({"damage.max_size_px": 1}, "damage.min_size_px is 4, damage.max_size_px 1"),
         (
             {"model.name": "unet"},
             "no model 'unet'; expected one of dual, dual_global, dual_grid, cnn",

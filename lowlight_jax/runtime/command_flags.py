@@ -52,7 +52,8 @@ def parse_flags(
         define_config(words)
     try:
         arguments = flags.FLAGS(words)[1:]
-        config = flags.FLAGS.config  # tells only now that its file is not there
+        config = flags.FLAGS.config
+        getattr(config, "is_locked", False)  # tells only now that its file is not there
         if not isinstance(config, ConfigDict):
             raise ValueError(
                 f"get_config() returned {type(config).__name__}; expected a ConfigDict "
