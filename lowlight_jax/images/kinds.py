@@ -12,7 +12,7 @@ UNREAD = {
         (".heic", ".heif", ".hif"), ("HEIC", "export it as JPEG, PNG or TIFF")
     ),
     ".avif": ("AVIF", _EXPORT),
-    ".gif": ("GIF, which often moves", "name the file itself, or save it as PNG"),
+    ".gif": ("GIF", "name the file itself, or save it as PNG"),
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c"), ("JPEG 2000", _EXPORT)),
     ".jxl": ("JPEG XL", _EXPORT),
     **dict.fromkeys((".jxr", ".wdp", ".hdp"), ("JPEG XR", _EXPORT)),
