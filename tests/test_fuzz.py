@@ -1,4 +1,4 @@
-"""Whatever the bytes, reading gives pixels or one clear error: never another exception.
+"""Whatever the input, there is a result or one clear error: never another exception.
 
 Seeds are fixed. What was read is written again in every format, because damage that
 does not cost the picture (EXIF, profiles, text) must not cost the result either.
@@ -6,6 +6,7 @@ does not cost the picture (EXIF, profiles, text) must not cost the result either
 
 import io
 import os
+import random
 import resource
 import time
 
@@ -13,6 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from lowlight_jax.config import (
+    ConfigError,
+    base_config,
+    flat,
+    model_config,
+    only_phase,
+    validate,
+)
 from lowlight_jax.images.files import (
     ImageFileError,
     Photo,
@@ -20,6 +29,8 @@ from lowlight_jax.images.files import (
     read_photo,
     write_photo,
 )
+from lowlight_jax.models import MODELS
+from lowlight_jax.training.loop import make_settings, plan_phases
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow: odd tags
 
@@ -221,3 +232,38 @@ def test_nothing_is_left_behind(tmp_path):
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + 1
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+# Configurations
+
+VALUES = {
+    bool: (True, False),
+    int: (-1, 0, 1, 2, 3, 5, 7, 24, 25, 1000, 2**40),
+    float: (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e-30, 0.5, 1.0, 1.5, 1e30),
+    str: ("", "x", "dual", "adam", "cosine", "pmap", "\0", "é" * 10),
+    tuple: ((), (0.5,), (np.nan, 0.5), ("a",), (3, 4)),
+}
+
+
+def test_a_config_is_refused_in_words_or_can_be_trained_by():
+    outcomes = set()
+    for seed in range(300):
+        rng = random.Random(seed)
+        config = base_config()
+        config.model = model_config(rng.choice(list(MODELS)))
+        for key, value in rng.sample(list(flat(config).items()), rng.randint(1, 4)):
+            config.update_from_flattened_dict({key: rng.choice(VALUES[type(value)])})
+        if config.model.name in MODELS and rng.random() < 0.7:
+            phase = rng.choice(MODELS[config.model.name].phases)
+            numbers = rng.choice(VALUES[int]), rng.choice(VALUES[float])
+            only_phase(config, phase, steps=numbers[0], learning_rate=numbers[1])
+        try:
+            validate(config)
+        except ConfigError as error:
+            outcomes.add("refused")
+            assert len(str(error).splitlines()) > 1
+        else:
+            outcomes.add("taken")
+            make_settings(config)
+            assert plan_phases(config)
+    assert outcomes == {"refused", "taken"}
