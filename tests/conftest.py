@@ -3,11 +3,13 @@
 Arrays of different ranks are not broadcast: it hides a forgotten axis.
 """
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 from absl import flags
+from absl import logging as absl_logging
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -33,6 +35,15 @@ install_import_hook(
     [f"lowlight_jax.{part}" for part in CHECKED],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """A command tells libraries to be quiet, for the rest of its process."""
+    level, verbosity = logging.root.level, absl_logging.get_verbosity()
+    yield
+    absl_logging.set_verbosity(verbosity)
+    logging.root.setLevel(level)
 
 
 @pytest.fixture
