@@ -1,8 +1,8 @@
-"""A whole training in well under a minute, to see that everything runs.
+"""A whole training in a minute or two, most of it compilation, to see that all runs.
 
     python -m lowlight_jax.main --config=configs/smoke.py
 
-Hardware: 1 CPU core. The result is not worth looking at.
+Hardware: 2 CPU cores. The result is not worth looking at.
 """
 
 from lowlight_jax.config import apply_variant, base_config
