@@ -214,7 +214,7 @@ def test_a_photograph_that_is_cut_short_is_named(tmp_path, capsys):
     whole = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(whole[: len(whole) // 2])
     options = {"photographs": str(tmp_path), "validation_every": 4}
-    with pytest.raises(PairsError, match=r"1 photograph\(s\) cannot be read:\n.*1.png"):
+    with pytest.raises(PairsError, match=r"1 problem.* with the photographs:\n.*1.png"):
         find_sources(Options(**options))[0].load("train")
     (found,) = find_sources(Options(**options, bad_pairs="skip"))
     assert sorted(found.load("train")) == ["2", "3"]

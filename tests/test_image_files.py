@@ -21,10 +21,10 @@ from lowlight_jax.images import files as image_files
 from lowlight_jax.images.files import (
     ImageFileError,
     Photo,
-    find_images,
     image_size,
     read_photo,
     read_rgb8,
+    search_images,
     write_photo,
 )
 
@@ -692,18 +692,18 @@ def test_too_large_for_the_format(tmp_path, name, side):
 # Folders
 
 
-def test_find_images(tmp_path):
+def test_search_images(tmp_path):
     wanted = ["B.PNG", "a.jpg", "sub/c.JPeG", "sub/deep/d.webp", "z.tiff"]
     others = [".hidden.png", ".cache/e.png", "sub/._c.jpg", "notes.txt", "clip.gif"]
     for name in wanted + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    found = [str(path.relative_to(tmp_path)) for path in find_images(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in search_images(tmp_path)[0]]
     assert found == wanted
-    assert find_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+    assert search_images(tmp_path / "notes.txt")[0] == [tmp_path / "notes.txt"]
     with pytest.raises(ImageFileError, match="does not exist"):
-        find_images(tmp_path / "nowhere")
+        search_images(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "deep.png", "deep.tif"])

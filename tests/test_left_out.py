@@ -242,7 +242,7 @@ def test_photographs(capsys):
     assert set(parts["train"]) == {"a", "b", "c", "c.png"}  # none replaces another
     out, err = capsys.readouterr()
     assert "1 left out, HEIC" in err
-    assert "1 photograph(s) cannot be read" in out and "Skipped, as asked." in out
+    assert "1 problem(s) with the photographs" in out and "Skipped, as asked." in out
 
 
 def test_folders_to_be_compared(capsys):

@@ -17,8 +17,8 @@ import numpy as np
 from rich.progress import track
 
 from lowlight_jax.data import records
-from lowlight_jax.data.cached_pairs import fingerprint, report_problems
-from lowlight_jax.data.pairs import Pair, PairsError, size_noting
+from lowlight_jax.data.cached_pairs import fingerprint
+from lowlight_jax.data.pairs import Pair, PairsError, report_problems, size_noting
 from lowlight_jax.data.records import Records
 from lowlight_jax.images.files import read_visible_rgb8, search_images
 from lowlight_jax.images.search import LeftOut, printable, say_left_out

@@ -22,11 +22,11 @@ from lowlight_jax.data.pairs import (
     PairsError,
     find_pairs,
     is_lol_layout,
+    report_problems,
     split_by_group,
 )
 from lowlight_jax.data.records import Records
 from lowlight_jax.images.files import read_visible_rgb8
-from lowlight_jax.runtime import omissions
 from lowlight_jax.runtime.cache import default_cache_dir, kept_in, writable_cache
 from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.outputs import user_path
@@ -155,18 +155,3 @@ def part_of(
     if not chosen:
         raise PairsError(f"the {split} part of {root} is empty")
     return Kept(Mapped(chosen, records.__getitem__), memory or Memory())
-
-
-def report_problems(
-    folder: str | Path, problems: Sequence[str], bad_pairs: str, what: str = "pairs"
-) -> None:
-    """Lists the problems: in a `PairsError`, or printed where they may be skipped."""
-    if not problems:
-        return
-    listing = "".join(f"\n  {problem}" for problem in problems)
-    summary = f"{folder}: {len(problems)} problem(s) with the {what}:{listing}"
-    if bad_pairs == "error":
-        raise PairsError(
-            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
-        )
-    omissions.report(f"{summary}\nSkipped, as asked.")

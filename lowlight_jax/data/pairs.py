@@ -23,6 +23,7 @@ from lowlight_jax.images.search import (
     say_left_out,
     say_once,
 )
+from lowlight_jax.runtime import omissions
 from lowlight_jax.runtime.errors import of_item
 
 LOL_PARTS = {"train": "our485", "test": "eval15"}  # of Wei et al., BMVC 2018
@@ -224,3 +225,18 @@ def split_by_group(
         part: [i for i, group in enumerate(groups) if group in chosen]
         for part, chosen in parts.items()
     }
+
+
+def report_problems(
+    folder: str | Path, problems: Sequence[str], bad_pairs: str, what: str = "pairs"
+) -> None:
+    """Lists the problems: in a `PairsError`, or printed where they may be skipped."""
+    if not problems:
+        return
+    listing = "".join(f"\n  {problem}" for problem in problems)
+    summary = f"{folder}: {len(problems)} problem(s) with the {what}:{listing}"
+    if bad_pairs == "error":
+        raise PairsError(
+            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
+        )
+    omissions.report(f"{summary}\nSkipped, as asked.")

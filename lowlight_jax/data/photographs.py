@@ -18,6 +18,7 @@ from lowlight_jax.data.pairs import (
     Pair,
     PairsError,
     natural_order,
+    report_problems,
     size_noting,
     split_by_group,
 )
@@ -25,7 +26,6 @@ from lowlight_jax.images.files import read_rgb8, read_visible_rgb8, search_image
 from lowlight_jax.images.search import name_of, say_left_out
 from lowlight_jax.ops.damage import Damage, punch_holes, random_holes
 from lowlight_jax.ops.degrade import Exposure, underexpose
-from lowlight_jax.runtime import omissions
 from lowlight_jax.runtime.errors import of_item
 
 EMBEDDED = {
@@ -126,7 +126,7 @@ def load_photographs(
         else:
             files[name + file.suffix if name in files else name] = file
     say_left_out(folder, left_out, notes)
-    report_unreadable(folder, problems, bad_files)
+    report_problems(folder, problems, bad_files, "photographs")
     names = sorted(files, key=natural_order)
     # The word keeps names that are numbers from being taken for numbers of groups.
     groups = [f"photograph {name}" for name in names]
@@ -138,21 +138,6 @@ def load_photographs(
     if not parts["train"]:
         raise PairsError(f"{folder} holds no photographs to train on")
     return parts
-
-
-def report_unreadable(
-    folder: str | Path, problems: Sequence[str], bad_files: str
-) -> None:
-    """Lists them: in a `PairsError`, or printed where they may be skipped."""
-    if not problems:
-        return
-    listing = "".join(f"\n  {problem}" for problem in problems)
-    summary = f"{folder}: {len(problems)} photograph(s) cannot be read:{listing}"
-    if bad_files == "error":
-        raise PairsError(
-            f"{summary}\nMend these files, or pass --config.data.bad_pairs=skip"
-        )
-    omissions.report(f"{summary}\nSkipped, as asked.")
 
 
 def darkened_pairs(

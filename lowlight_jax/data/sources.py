@@ -15,7 +15,7 @@ import numpy as np
 
 from lowlight_jax.data import photographs
 from lowlight_jax.data.memory import Memory
-from lowlight_jax.data.pairs import Pair, PairsError
+from lowlight_jax.data.pairs import Pair, PairsError, report_problems
 from lowlight_jax.runtime.outputs import user_path
 
 
@@ -156,7 +156,7 @@ def _photographs(options: Options, argument: str) -> Source:
         )
         parts = [splits[split]] if split != "all" else [*reversed(splits.values())]
         problems = [problem for part in parts for problem in part.decode()]
-        photographs.report_unreadable(folder, problems, options.bad_pairs)
+        report_problems(folder, problems, options.bad_pairs, "photographs")
         return ChainMap(*parts)
 
     return Source("photographs", folder, load)

@@ -135,19 +135,8 @@ class Photo:
 # Reading
 
 
-def find_images(path: str | Path) -> list[Path]:
-    """The files below a folder with one of `IMAGE_SUFFIXES`, sorted; a file is itself.
-
-    Hidden ones (macOS keeps `._name.jpg` beside photographs) are left out.
-
-    Raises:
-      ImageFileError: there is no such file or folder.
-    """
-    return search_images(path)[0]
-
-
 def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
-    """As `find_images`, and what is left out.
+    """The images below a folder, sorted, and what is left out; a file is itself.
 
     Raises:
       ImageFileError: there is no such file or folder.

@@ -1,4 +1,4 @@
-"""Whether a workdir's training may go on with the config that is asked for now."""
+"""Whether what was begun in a workdir, a study or a report may go on as asked now."""
 
 import json
 import zlib
