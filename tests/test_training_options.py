@@ -201,7 +201,8 @@ def test_photographs_of_a_folder_are_split_and_read(tmp_path, capsys):
     train_and_evaluate(config, tmp_path / "run")
     assert "4 photographs to train on, 2 held out" in capsys.readouterr().out
     (folder / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="(?s)1 photograph.s. cannot be read.*broken"):
+    message = "(?s)1 problem.s. with the photographs.*broken"
+    with pytest.raises(ValueError, match=message):
         train_and_evaluate(config, tmp_path / "other")
 
 
