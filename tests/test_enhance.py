@@ -62,17 +62,15 @@ def test_window_inside_is_the_image():
     )
 
 
-@pytest.mark.parametrize("size", [(700, 500), (430, 97)])
+@pytest.mark.parametrize("size", [(700, 450), (1100, 500)])
 def test_tiles_equal_the_whole_image(network, params, enhancer, size):
     image = photograph(*size)
     h, w = size
-    reach = 24
-    # The whole image in one piece, reflected by the network's reach.
-    height, width = -(-(h + 2 * reach) // 4) * 4, -(-(w + 2 * reach) // 4) * 4
-    whole = reflected_window(image, -reach, -reach, height, width)
+    height, width = -(-h // 4) * 4, -(-w // 4) * 4
+    whole = reflected_window(image, 0, 0, height, width)
     pred = network.apply({"params": params}, jnp.float32(whole)[None] / 255).pred[0]
-    pred = np.clip(pred[reach : reach + h, reach : reach + w], 0, 1)
-    assert (h, w) > TILE_SHAPES[0]
+    pred = np.clip(pred[:h, :w], 0, 1)
+    assert len(list(plan_tiles(h, w, 24, 4))) > 1, "one tile alone proves nothing"
     np.testing.assert_allclose(enhancer(image), np.rint(pred * 255), atol=1)
     assert np.mean(enhancer(image) != np.rint(pred * 255)) < 1e-3
 
@@ -131,10 +129,10 @@ def test_strength_goes_from_the_image_to_the_result(enhancer):
 
 def test_no_denoise_is_the_enhancement_module(network, params, enhancer):
     image = photograph(48, 48)
-    window = reflected_window(image, -24, -24, 96, 96)
+    window = reflected_window(image, 0, 0, 128, 128)
     pred = network.apply(
         {"params": params}, jnp.float32(window)[None] / 255, method="enhance"
-    ).pred[0, 24:72, 24:72]
+    ).pred[0, :48, :48]
     expected = np.rint(np.clip(pred, 0, 1) * 255)
     np.testing.assert_allclose(enhancer(image, denoise=False), expected, atol=1)
     assert (enhancer(image) != enhancer(image, denoise=False)).any()
@@ -173,14 +171,33 @@ def test_a_hundred_sizes_compile_a_handful_of_times(params):
 @pytest.mark.parametrize(
     "size, tile",
     [
-        ((9, 9), (96, 96)),
-        ((400, 600), (448, 648)),
-        ((600, 400), (648, 448)),
-        ((1080, 1920), (1128, 1008)),
+        ((9, 9), (128, 128)),
+        ((400, 600), (400, 600)),
+        ((600, 400), (600, 400)),
+        ((1080, 1920), (1080, 1920)),
+        ((4000, 6000), (1408, 1576)),
     ],
 )
 def test_tile_shape_fits(size, tile):
     assert choose_tile_shape(*size, 24) == tile
+
+
+@pytest.mark.parametrize("overlap, stride", [(48, 8), (24, 4), (7, 1)])
+def test_each_pixel_is_kept_once_and_far_from_a_cut(overlap, stride):
+    for h, w in np.random.default_rng(0).integers(1, 3000, (50, 2)):
+        times = np.zeros((h, w), np.uint8)
+        for tile in plan_tiles(int(h), int(w), overlap, stride):
+            times[tile.rows, tile.columns] += 1
+            for start, side, kept, size in (
+                (tile.top, tile.height, tile.rows, h),
+                (tile.left, tile.width, tile.columns, w),
+            ):
+                assert start >= 0 and start % stride == 0
+                assert start == 0 or kept.start - start >= overlap
+                assert start + side >= size or start + side - kept.stop >= overlap
+                # Zeros where training had them, but for an image below all shapes.
+                assert start == 0 or start + side < size + stride
+        assert (times == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -257,7 +274,7 @@ def test_a_network_without_a_denoiser_says_so():
 def test_tiles_of_a_network_that_sees_everything_fade_into_each_other():
     """Tiles that differ in brightness leave no edge."""
     image = np.zeros((90, 400, 3), np.uint8)
-    tiles = list(plan_tiles(90, 400, 24))
+    tiles = list(plan_tiles(90, 400, 24, 8))
     assert len(tiles) > 2
     results = [
         (tile, np.full((tile.height, tile.width, 3), 100 + 40 * (i % 2), np.uint8))

@@ -7,7 +7,7 @@ image is cut (`tiles`), files (`methods`, `batch`).
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
 INPAINT_MODEL = "inpaint"
+T = TypeVar("T")
 _WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
 
 
@@ -154,13 +155,14 @@ class Runner:
         thumbnail = make_thumbnail(image)[None] if self.network.sees_thumbnail else None
         tiles = self._plan(image, mask)
         with listening(progress):
-            results = (
-                (tile, self._window(image, mask, tile, thumbnail, strength, active))
-                for tile in track(tiles)
+            sent = _one_ahead(
+                self._window(image, mask, tile, thumbnail, strength, active)
+                for tile in tiles
             )
+            results = ((tile, next(sent)) for tile in track(tiles))
             if self.network.receptive_radius_px is None:
                 return _blend(image, results, 2 * self._overlap)
-            out = image.copy()
+            out = np.empty_like(image) if mask is None else image.copy()
             for tile, result in results:
                 kept = np.asarray(result)[tile.inside]
                 if mask is not None:
@@ -193,11 +195,12 @@ class Runner:
     def _plan(self, image: np.ndarray, mask: np.ndarray | None) -> list[Tile]:
         h, w = image.shape[:2]
         shapes = self.task.window_shapes or TILE_SHAPES
+        stride = self.network.stride
         if mask is None:
-            return list(plan_tiles(h, w, self._overlap, shapes))
-        # What is replaced is seen whole where it fits one window, without overlap.
-        fits = any(h <= height and w <= width for height, width in shapes)
-        tiles = plan_tiles(h, w, 0 if fits else self._overlap, shapes)
+            return list(plan_tiles(h, w, self._overlap, stride, shapes))
+        # What is replaced is seen whole where it fits one window.
+        whole = [shape for shape in shapes if h <= shape[0] and w <= shape[1]]
+        tiles = plan_tiles(h, w, self._overlap, stride, whole or shapes)
         return [tile for tile in tiles if mask[tile.rows, tile.columns].any()]
 
     def _window(
@@ -269,6 +272,15 @@ def _is_gray(image: np.ndarray) -> bool:
     return bool((red[::16, ::16] == image[::16, ::16]).all() and (red == image).all())
 
 
+def _one_ahead(results: Iterator[T]) -> Iterator[T]:
+    """The same, each given out when the next one has been sent to the device."""
+    before: list[T] = []
+    for result in results:
+        yield from before
+        before = [result]
+    yield from before
+
+
 def _blend(
     image: np.ndarray, results: Iterator[tuple[Tile, np.ndarray]], overlap: int
 ) -> np.ndarray:
@@ -284,14 +296,13 @@ def _blend(
             nearest = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1
             fades.append(np.minimum(nearest / (overlap + 1), 1).astype(np.float32))
         fade = fades[0][:, None, None] * fades[1][None, :, None]
-        top, left = max(tile.top, 0), max(tile.left, 0)
-        bottom, right = min(tile.top + tile.height, h), min(tile.left + tile.width, w)
-        inside = (
-            slice(top - tile.top, bottom - tile.top),
-            slice(left - tile.left, right - tile.left),
+        seen = (
+            slice(tile.top, tile.top + tile.height),
+            slice(tile.left, tile.left + tile.width),
         )
-        total[top:bottom, left:right] += fade[inside] * np.asarray(result)[inside]
-        weight[top:bottom, left:right] += fade[inside]
+        fade = fade[: h - tile.top, : w - tile.left]  # without what lies beyond
+        total[seen] += fade * np.asarray(result)[: fade.shape[0], : fade.shape[1]]
+        weight[seen] += fade
     total /= weight
     if np.issubdtype(image.dtype, np.integer):
         total = np.rint(total)

@@ -1,8 +1,9 @@
 """Cutting an image of any size into windows of a few fixed shapes.
 
-Windows overlap by the network's reach on every side, so that what is kept of them
-agrees exactly with the whole image, memory does not grow with the image, and 100 sizes
-compile a handful of shapes.
+A window begins and ends with the image where it can: there the network pads with zeros,
+as it did at the borders of its training crops. Inside the image windows overlap by the
+network's reach, so that what is kept of them agrees exactly with the whole image. So
+memory does not grow with the image, and 100 sizes compile a handful of shapes.
 """
 
 import math
@@ -12,32 +13,38 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from lowlight_jax.tasks.task import Network
 
-# Height and width in pixels, overlap included. 400x600 and 1080x1920, either way up,
-# fit without waste at an overlap of 24 or 48. Time per pixel hardly depends on the
-# shape, the overlap does.
-TILE_SHAPES = (
-    (96, 96),
-    (192, 192),
-    (384, 384),
-    (448, 648),
-    (648, 448),
-    (496, 696),
-    (696, 496),
-    (576, 576),
-    (1128, 1008),
-    (1008, 1128),
-    (1176, 1056),
-    (1056, 1176),
-)
 Shape = tuple[int, int]
+
+
+def _either_way_up(*shapes: Shape) -> tuple[Shape, ...]:
+    """Each shape and, of those that are not square, the other orientation."""
+    return tuple(dict.fromkeys(s for h, w in shapes for s in ((h, w), (w, h))))
+
+
+# Height and width in pixels, overlap included. Sizes that are common fit without waste,
+# 12 and 24 million pixels (4:3, 3:2) with a tenth; over sizes of all kinds it is a
+# sixth. Time per pixel hardly depends on the shape.
+TILE_SHAPES = _either_way_up(
+    (128, 128),
+    (256, 256),
+    (360, 640),
+    (400, 600),
+    (480, 648),
+    (512, 512),
+    (720, 1280),
+    (816, 1080),
+    (1080, 1080),
+    (1080, 1920),
+    (1408, 1576),
+)
 
 
 class Tile(NamedTuple):
     """A window of an image and the part of it that is kept, in pixels.
 
     Attributes:
-      top, left: of the window in the image; negative where it begins outside.
-      height, width: of the window.
+      top, left: of the window in the image.
+      height, width: of the window, which may end beyond the image.
       rows, columns: of the image that are kept.
       inside: the kept part as a pair of slices of the window.
     """
@@ -67,27 +74,59 @@ def choose_tile_shape(
 ) -> Shape:
     """The shape that covers `[h, w]` with the fewest pixels in all."""
 
-    def pixels(tile: Shape) -> float:
-        height, width = tile[0] - 2 * overlap, tile[1] - 2 * overlap
-        if min(height, width) <= 0:
-            return math.inf
-        return math.ceil(h / height) * math.ceil(w / width) * math.prod(tile)
+    def pixels(shape: Shape) -> float:
+        counts = (
+            _count(size, side, overlap)
+            for size, side in zip((h, w), shape, strict=True)
+        )
+        return math.prod(counts) * math.prod(shape)
 
     return min(shapes, key=pixels)
 
 
 def plan_tiles(
-    h: int, w: int, overlap: int, shapes: Sequence[Shape] = TILE_SHAPES
+    h: int,
+    w: int,
+    overlap: int,
+    stride: int,
+    shapes: Sequence[Shape] = TILE_SHAPES,
 ) -> Iterator[Tile]:
-    """Tiles of one shape whose kept parts cover `[h, w]`, each pixel once."""
-    shape = choose_tile_shape(h, w, overlap, shapes)
-    height, width = (side - 2 * overlap for side in shape)
-    for top in range(0, h, height):
-        for left in range(0, w, width):
-            yield Tile(
-                top - overlap,
-                left - overlap,
-                *shape,
-                slice(top, min(top + height, h)),
-                slice(left, min(left + width, w)),
-            )
+    """Tiles of one shape whose kept parts cover `[h, w]`, each pixel once.
+
+    What is kept of a window lies `overlap` or more pixels from its sides, except where
+    they are the image's.
+
+    Args:
+      h, w: of the image, in pixels.
+      overlap, stride: of the network, in pixels; shapes are multiples of the stride.
+    """
+    h_padded, w_padded = (-(-side // stride) * stride for side in (h, w))
+    height, width = choose_tile_shape(h_padded, w_padded, overlap, shapes)
+    for top, rows in _along(h, h_padded, height, overlap, stride):
+        for left, columns in _along(w, w_padded, width, overlap, stride):
+            yield Tile(top, left, height, width, rows, columns)
+
+
+def _count(size: int, side: int, overlap: int) -> float:
+    """Windows of `side` that cover `size`; infinitely many where overlap leaves 0."""
+    if size <= side:
+        return 1
+    if side <= 2 * overlap:
+        return math.inf
+    return math.ceil((size - 2 * overlap) / (side - 2 * overlap))
+
+
+def _along(
+    size: int, padded: int, side: int, overlap: int, stride: int
+) -> Iterator[tuple[int, slice]]:
+    """Where windows start along an axis, evenly and in phase, and what they keep."""
+    count = int(_count(padded, side, overlap))
+    gaps = max(count - 1, 1)
+    starts = [
+        i * max(padded - side, 0) // gaps // stride * stride for i in range(count)
+    ]
+    # Neighbours share the pixels between the end of one and the start of the next.
+    cuts = [(a + side + b) // 2 for a, b in zip(starts, starts[1:], strict=False)]
+    for start, first, last in zip(starts, [0, *cuts], [*cuts, size], strict=True):
+        if first < last:
+            yield start, slice(first, min(last, size))

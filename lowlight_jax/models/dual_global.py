@@ -19,7 +19,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lowlight_jax.models.layers import Conv, ConvTransposed, Output, receptive_radius
+from lowlight_jax.models.layers import (
+    Conv,
+    ConvTransposed,
+    Output,
+    materialized,
+    receptive_radius,
+)
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT_AND_NOISE
 from lowlight_jax.tasks.task import Network
@@ -128,9 +134,11 @@ class GlobalEnhancement(nn.Module):
         def bounded(log_gain: Images) -> Images:
             return lowest + width * nn.sigmoid(4.0 / width * (log_gain - middle))
 
+        # Or XLA on CPU would compute the curves anew for each of their uses.
         log_gain, log_toe = self.coarse(low, *scene)
-        coarse_log_gain = bounded(log_gain) + log_toe
-        coarse_pred = low * jnp.exp(coarse_log_gain)
+        log_gain = materialized(log_gain)
+        coarse_log_gain = materialized(bounded(log_gain) + log_toe)
+        coarse_pred = materialized(low * jnp.exp(coarse_log_gain))
         fine = LocalCorrection(self.dtype, name="fine")
         correction = fine(coarse_pred, coarse_log_gain)
         illumination = jnp.exp(-bounded(log_gain + correction) - log_toe)
@@ -171,10 +179,11 @@ class GlobalDenoising(nn.Module):
             )
 
         # Or XLA on CPU would compute the noise's gradients again for each of its uses.
-        noisy, illumination = jax.lax.optimization_barrier((noisy, illumination))
+        noisy = materialized(noisy)
+        illumination = materialized(illumination)
         *fine_bands, coarse_band = _bands(noisy)
         log_gain = -jnp.log(jnp.maximum(illumination, _LEAST_ILLUMINATION))
-        log_gain = log_gain.mean(-1, keepdims=True)
+        log_gain = materialized(log_gain.mean(-1, keepdims=True))
         x = _gather_blocks(jnp.concatenate([noisy, log_gain], axis=-1), 2)
         half = nn.relu(conv(24, "half")(x))
         x = nn.relu(conv(32, "to_quarter", stride=2)(half))
@@ -184,7 +193,7 @@ class GlobalDenoising(nn.Module):
         x = nn.relu(up(32, "up_quarter")(x)) + quarter
         x = nn.relu(conv(32, "merge_quarter")(x))
         coarse_noise = noise_of([coarse_band], *per_pixel(x, 2, 4, "coarse_noise"))
-        coarse_pred = noisy - coarse_noise
+        coarse_pred = materialized(noisy - coarse_noise)
         x = nn.relu(up(24, "up_half")(x)) + half
         x = x + conv(24, "show_half", kernel_px=1)(_gather_blocks(coarse_pred, 2))
         x = nn.relu(conv(24, "merge_half")(x))
@@ -276,24 +285,35 @@ def _bands(image: Images) -> list[Images]:
 
     Source: the a trous wavelet transform, Holschneider et al. 1989.
     """
+    b, h, w, c = image.shape
+    rows = image.reshape(b, h, w * c)  # a last axis of 3 makes slow loops on CPU
     bands = []
     for step in _BAND_STEPS:
-        smooth = image
-        for axis in (1, 2):
-            size = smooth.shape[axis]
-            left = jax.lax.slice_in_dim(smooth, 0, size - step, axis=axis)
-            right = jax.lax.slice_in_dim(smooth, step, size, axis=axis)
-            # Beyond the border, a pixel's neighbour is the pixel itself.
-            rise = (right - left) / 4.0
-            ends, starts = (
-                jnp.pad(rise, [pad if axis == i else (0, 0) for i in range(4)])
-                for pad in ((0, step), (step, 0))
-            )
-            # Or XLA on CPU would compute all the filters anew for each of the last.
-            smooth = jax.lax.optimization_barrier(smooth + ends - starts)
-        bands.append(image - smooth)
-        image = smooth
+        smooth = _smooth(_smooth(rows, step, axis=1), step * c, axis=2)
+        bands.append((rows - smooth).reshape(image.shape))
+        rows = smooth
     return bands
+
+
+def _smooth(rows: jax.Array, step: int, axis: int) -> jax.Array:
+    """Weights 1 2 1; beyond the border, a sample's neighbour is the sample itself."""
+    size = rows.shape[axis]
+
+    def part(start: int, stop: int) -> jax.Array:
+        return jax.lax.slice_in_dim(rows, start, stop, axis=axis)
+
+    def mean(before: jax.Array, here: jax.Array, after: jax.Array) -> jax.Array:
+        return 0.25 * (before + after) + 0.5 * here
+
+    first, last = part(0, step), part(size - step, size)
+    inner = part(step, size - step)
+    parts = (
+        mean(first, first, part(step, 2 * step)),
+        mean(part(0, size - 2 * step), inner, part(2 * step, size)),
+        mean(part(size - 2 * step, size - step), last, last),
+    )
+    # Or XLA on CPU would compute all the filters anew for each of the last.
+    return materialized(jnp.concatenate(parts, axis))
 
 
 def _gather_blocks(x: jax.Array, side: int) -> jax.Array:
