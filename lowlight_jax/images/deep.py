@@ -6,12 +6,12 @@ PNG in `png_writer`. Arrays are `[h, w, c]`, c = 1 (gray), 2 (gray, alpha), 3 (R
 """
 
 import struct
-import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from lowlight_jax.images.deflate import deflate_best, on_all_cores
 from lowlight_jax.images.exif import tiff_entries
 from lowlight_jax.images.ifd import (
     BYTE,
@@ -63,7 +63,12 @@ def read_deep_colour(content: bytes, image: Image.Image) -> np.ndarray:
 
 
 def write_tiff(
-    file: BinaryIO, samples: np.ndarray, icc: bytes | None, photo: "Photo"
+    file: BinaryIO,
+    samples: np.ndarray,
+    icc: bytes | None,
+    photo: "Photo",
+    *,
+    compress: bool = False,
 ) -> list[str]:
     """Deflate with horizontal prediction, in the byte order of the photo's EXIF.
 
@@ -72,16 +77,19 @@ def write_tiff(
       samples: `[h, w, c]` uint8 or uint16.
       icc: of these.
       photo: whose other metadata is written.
+      compress: see `deflate`.
     Returns:
       The names of EXIF tags that are damaged, and so not kept.
     """
     h, w, c = samples.shape
     order, described, lost = tiff_entries(photo.exif)
-    strips = []
-    for top in range(0, h, _BAND_ROWS):
+
+    def pack(top: int) -> bytes:
         band = samples[top : top + _BAND_ROWS].astype(samples.dtype.newbyteorder(order))
         band[:, 1:] -= samples[top : top + _BAND_ROWS, :-1]
-        strips.append(zlib.compress(band.tobytes()))
+        return deflate_best([band.reshape(-1).view(np.uint8)], compress=compress)[1]
+
+    strips = list(on_all_cores(pack, range(0, h, _BAND_ROWS)))
     sizes = [len(strip) for strip in strips]
 
     def short(*values: int) -> Value:

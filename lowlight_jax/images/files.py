@@ -536,8 +536,8 @@ def write_photo(
       path: in a folder that exists; an existing file is replaced.
       photo: what the format cannot hold is reduced as the module's head tells.
       quality: of JPEG and WebP, 1 to 100.
-      compress: of PNG: a smaller file that takes many times longer to write. The other
-        formats have one way and are not changed.
+      compress: PNG and TIFF become smaller, and take many times longer to write; the
+        other formats are not changed.
     Returns:
       A sentence for what the format cannot hold.
     Raises:
@@ -597,9 +597,8 @@ def _encode(
         samples, icc = _interleaved(photo), photo.icc
         if deep and samples.shape[2] == 2:  # which few programs can read
             samples, icc = samples[:, :, [0, 0, 0, 1]], _fitting_icc(icc, 3)
-        return lost + [
-            f"EXIF's {name}" for name in write_tiff(file, samples, icc, photo)
-        ]
+        tags = write_tiff(file, samples, icc, photo, compress=compress)
+        return lost + [f"EXIF's {name}" for name in tags]
     pixels = _to_uint8(photo.pixels)
     if photo.alpha is not None:
         pixels = np.dstack([pixels, _to_uint8(photo.alpha)])

@@ -1,27 +1,19 @@
 """Writes PNG of 8 and 16 bits: fast by default, or small.
 
-The picture is cut into bands of rows that are filtered and deflated apart, on several
+The picture is cut into bands of rows that are filtered and deflated apart, on all
 cores; joined, they are one zlib stream, as any reader expects it. Arrays are
 `[h, w, c]`, c = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA).
-
-Nearly all that can be won on a photograph lies in the filter and the Huffman code. The
-search for matches takes zlib most of its time and finds next to none among the
-differences of a photograph's noise, so runs of one byte are all that is looked for by
-default, unless a sample of the band shows that it is worth more: in text, patterns,
-drawings, and 16 bits that were 8 once.
 Not here: reading, and which metadata there is (`png`).
 """
 
-import os
 import struct
 import zlib
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from lowlight_jax.images.deflate import RAW, deflate_best, on_all_cores
 from lowlight_jax.images.exif import EXIF_HEADER
 from lowlight_jax.images.png import SIGNATURE, metadata_chunks
 
@@ -30,23 +22,10 @@ if TYPE_CHECKING:
 
 _BAND_BYTES = 2**21  # filtered and deflated at a time
 _CACHED_BYTES = 2**18  # filtered at a time, so that it stays in the cache
-_MAX_THREADS = 8  # a band each, so that memory is bounded
-_NO_FILTER, _PAETH = 0, 4
 _ZLIB_HEADER = b"\x78\x01"  # window of 32 kB; which level it was matters to nobody
-# Filter, level, strategy; the first is the fastest. Z_FILTERED has no short matches.
-_FAST = (
-    (_PAETH, 1, zlib.Z_RLE),
-    (_PAETH, 4, zlib.Z_DEFAULT_STRATEGY),
-    (_NO_FILTER, 4, zlib.Z_DEFAULT_STRATEGY),
-)
-_SMALL = (
-    (_PAETH, 1, zlib.Z_RLE),
-    (_PAETH, 9, zlib.Z_FILTERED),
-    (_PAETH, 9, zlib.Z_DEFAULT_STRATEGY),
-    (_NO_FILTER, 9, zlib.Z_DEFAULT_STRATEGY),
-)
-_PIECES = 4  # of a band, that show which way is best
-_WORTH_IT = 0.95  # of the size: what a slow way must reach before it is taken
+_NONE, _SUB, _UP, _AVERAGE, _PAETH = range(5)  # filters
+# Of each list, every row has the filter that leaves it the least entropy.
+_FAST, _SMALL = ((_PAETH,), (_NONE,)), ((_SUB, _UP, _AVERAGE, _PAETH), (_NONE,))
 
 
 def write_png(
@@ -58,7 +37,7 @@ def write_png(
       file: to be written.
       samples: `[h, w, c]` uint8 or uint16.
       photo: whose metadata is written.
-      compress: smaller, and many times slower.
+      compress: see `deflate`.
     Raises:
       ValueError: there are no pixels.
     """
@@ -82,52 +61,28 @@ def write_png(
 
 
 def _write_pixels(file: BinaryIO, samples: np.ndarray, compress: bool) -> None:
+    h, band_rows = len(samples), max(_BAND_BYTES // samples[0].nbytes, 1)
     checksum, rows = 1, 0  # Adler-32 of nothing
-    for filtered, packed in _packed_bands(samples, compress):
+    pack = partial(_pack, samples, band_rows, compress)
+    for filtered, packed in on_all_cores(pack, range(0, h, band_rows)):
         checksum = zlib.adler32(filtered, checksum)
         rows += len(filtered)
         # Not in a chunk of its own, which Pillow would not look at.
-        end = struct.pack(">L", checksum) if rows == len(samples) else b""
+        end = struct.pack(">L", checksum) if rows == h else b""
         _write_chunk(file, b"IDAT", packed + end)
 
 
-def _packed_bands(
-    samples: np.ndarray, compress: bool
-) -> Iterator[tuple[np.ndarray, bytes]]:
-    """Filtered rows and what becomes of them; no more at a time than there are threads.
-
-    Joined, the second are a zlib stream without its checksum.
-    """
-    threads = min(os.cpu_count() or 1, _MAX_THREADS)
-    band_rows = max(_BAND_BYTES // samples[0].nbytes, 1)
-    pending: deque[Future] = deque()
-    with ThreadPoolExecutor(threads, "png") as pool:
-        for top in range(0, len(samples), band_rows):
-            if len(pending) > threads:
-                yield pending.popleft().result()
-            pending.append(pool.submit(_pack, samples, top, top + band_rows, compress))
-        while pending:
-            yield pending.popleft().result()
-
-
 def _pack(
-    samples: np.ndarray, top: int, bottom: int, compress: bool
+    samples: np.ndarray, rows: int, compress: bool, top: int
 ) -> tuple[np.ndarray, bytes]:
-    padded = _padded(samples, top, bottom)
-    pixel_bytes = samples[0, 0].nbytes
-    ways, piece_bytes = (_SMALL, 2**16) if compress else (_FAST, 2**13)
-    filtered = {kind: _filtered(padded, pixel_bytes, kind) for kind, _, _ in ways}
-    sizes = [
-        len(_deflated(_sample(filtered[kind], piece_bytes), level, strategy))
-        for kind, level, strategy in ways
-    ]
-    best = int(np.argmin(sizes))
-    if not compress and sizes[best] > _WORTH_IT * sizes[0]:
-        best = 0
-    kind, level, strategy = ways[best]
-    is_last = bottom >= len(samples)
-    packed = _deflated(filtered[kind], level, strategy, is_last=is_last)
-    return filtered[kind], packed if top else _ZLIB_HEADER + packed
+    """A band's filtered rows, and its part of the stream."""
+    bottom = top + rows
+    padded, pixel_bytes = _padded(samples, top, bottom), samples[0, 0].nbytes
+    choices = _SMALL if compress else _FAST
+    variants = [_filtered(padded, pixel_bytes, filters) for filters in choices]
+    end = zlib.Z_SYNC_FLUSH if bottom < len(samples) else zlib.Z_FINISH
+    best, packed = deflate_best(variants, compress=compress, stream=RAW, end=end)
+    return variants[best], packed if top else _ZLIB_HEADER + packed
 
 
 def _padded(samples: np.ndarray, top: int, bottom: int) -> np.ndarray:
@@ -142,42 +97,46 @@ def _padded(samples: np.ndarray, top: int, bottom: int) -> np.ndarray:
     return np.pad(octets, ((above, 0), (samples[0, 0].nbytes, 0)))
 
 
-def _sample(filtered: np.ndarray, piece_bytes: int) -> np.ndarray:
-    """The begin of each of some equal parts; all, if there is no more."""
-    parts = np.array_split(filtered.reshape(-1), _PIECES)
-    return np.concatenate([part[:piece_bytes] for part in parts])
-
-
-def _deflated(
-    filtered: np.ndarray, level: int, strategy: int, *, is_last: bool = False
-) -> bytes:
-    """A part of a raw stream, of whole bytes, that can be followed by another."""
-    deflate = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-    end = zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH
-    return deflate.compress(filtered) + deflate.flush(end)
-
-
-def _filtered(padded: np.ndarray, pixel_bytes: int, kind: int) -> np.ndarray:
-    """`[rows, 1 + row bytes]`: the filter's number and the differences, modulo 256."""
+def _filtered(
+    padded: np.ndarray, pixel_bytes: int, filters: tuple[int, ...]
+) -> np.ndarray:
+    """`[rows, 1 + row bytes]`: a filter's number and the differences, modulo 256."""
     h, w = padded.shape[0] - 1, padded.shape[1] - pixel_bytes
     filtered = np.empty((h, 1 + w), np.uint8)
-    filtered[:, 0] = kind
-    if kind == _NO_FILTER:
-        filtered[:, 1:] = padded[1:, pixel_bytes:]
-        return filtered
     rows = max(_CACHED_BYTES // padded.shape[1], 1)
     for top in range(0, h, rows):
         part = padded[top : top + rows + 1]
-        np.subtract(
-            part[1:, pixel_bytes:],
-            _paeth(
-                left=part[1:, :-pixel_bytes],
-                above=part[:-1, pixel_bytes:],
-                corner=part[:-1, :-pixel_bytes],
-            ),
-            out=filtered[top : top + rows, 1:],
-        )
+        target = filtered[top : top + rows]
+        differences = [_differences(part, pixel_bytes, kind) for kind in filters]
+        best = np.zeros(len(target), int)
+        if len(filters) > 1:
+            best = np.argmin([[*map(_bits, of_all)] for of_all in differences], axis=0)
+        for index, kind in enumerate(filters):
+            target[best == index, 0] = kind
+            target[best == index, 1:] = differences[index][best == index]
     return filtered
+
+
+def _bits(values: np.ndarray) -> float:
+    """What a perfect code of these bytes takes."""
+    counts = np.bincount(values)
+    counts = counts[counts > 0]
+    return float(counts @ np.log2(len(values) / counts))
+
+
+def _differences(padded: np.ndarray, pixel_bytes: int, kind: int) -> np.ndarray:
+    """Of each byte and what a filter predicts for it. Source: as for `_paeth`."""
+    here, left = padded[1:, pixel_bytes:], padded[1:, :-pixel_bytes]
+    above, corner = padded[:-1, pixel_bytes:], padded[:-1, :-pixel_bytes]
+    if kind == _NONE:
+        return here
+    if kind == _SUB:
+        return here - left
+    if kind == _UP:
+        return here - above
+    if kind == _AVERAGE:  # rounded down, within a byte
+        return here - ((left & above) + ((left ^ above) >> 1))
+    return here - _paeth(left, above, corner)
 
 
 def _paeth(left: np.ndarray, above: np.ndarray, corner: np.ndarray) -> np.ndarray:
