@@ -61,7 +61,8 @@ def before(samples: np.ndarray) -> int:
     return size + len(deflate.flush())
 
 
-def by_pillow(samples: np.ndarray, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> int:
+def by_pillow(samples: np.ndarray, strategy: int = -1) -> int:
+    """By default with what Pillow takes for best."""
     file = io.BytesIO()
     image = samples[:, :, 0] if samples.shape[2] == 1 else samples
     Image.fromarray(image).save(file, "PNG", compress_type=strategy)
