@@ -454,11 +454,11 @@ def test_nothing_readable(capsys):
 def test_writer_failing_midway_leaves_nothing(capsys, monkeypatch):
     encode = image_files._encode
 
-    def full_disk(file, suffix, photo, quality):
+    def full_disk(file, suffix, photo, *options):
         if photo.pixels[0, 0, 0] == 255 - 1:  # the second
             file.write(b"half")
             raise OSError(28, "No space left on device")
-        encode(file, suffix, photo, quality)
+        encode(file, suffix, photo, *options)
 
     save("in/a.png", "in/b.png", "in/c.png")
     before = files()
