@@ -454,11 +454,11 @@ def test_nothing_readable(capsys):
 def test_writer_failing_midway_leaves_nothing(capsys, monkeypatch):
     encode = image_files._encode
 
-    def full_disk(file, suffix, photo, quality):
+    def full_disk(file, suffix, photo, *options):
         if photo.pixels[0, 0, 0] == 255 - 1:  # the second
             file.write(b"half")
             raise OSError(28, "No space left on device")
-        encode(file, suffix, photo, quality)
+        encode(file, suffix, photo, *options)
 
     save("in/a.png", "in/b.png", "in/c.png")
     before = files()
@@ -546,6 +546,31 @@ def test_interrupted(capsys):
     assert files() == before | {"out/a.png", "out/b.png"}
     assert capsys.readouterr().err.startswith(
         "Interrupted; 2 photos saved to out: a.png, b.png"
+    )
+
+
+# Small files
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_compress_makes_smaller_files(capsys, suffix):
+    page = skimage.data.page()[:, :, None].repeat(3, 2)  # text: much is to be found
+    write_photo("a.png", Photo(page))
+    sizes = []
+    for words in ([], ["--compress"]):
+        assert run("a.png", "--output", f"out{suffix}", *words) == 0
+        assert is_inverted("a.png", f"out{suffix}")
+        sizes.append(Path(f"out{suffix}").stat().st_size)
+    assert sizes[1] < 0.95 * sizes[0]
+    assert capsys.readouterr().err == ""
+
+
+def test_compress_without_a_format_that_it_changes(capsys):
+    save("in/a.png", "in/b.png")
+    assert run("in", "--output", "out", "--format", "jpg", "--compress") == 0
+    assert files() >= {"out/a.jpg", "out/b.jpg"}
+    assert capsys.readouterr().err == (
+        "note: --compress makes png and tif smaller, and changes nothing in .jpg\n"
     )
 
 

@@ -1,17 +1,18 @@
 """16 bits per channel in colour or with alpha, which Pillow cuts down to 8.
 
-PNG and TIFF, read through OpenCV and written here, with colour profile and EXIF. Arrays
-are `[h, w, c]`, c = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA).
+PNG and TIFF, read through OpenCV; TIFF is written here, with colour profile and EXIF,
+PNG in `png_writer`. Arrays are `[h, w, c]`, c = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4
+(RGBA).
 """
 
 import struct
-import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from lowlight_jax.images.exif import EXIF_HEADER, tiff_entries
+from lowlight_jax.images.deflate import deflate_best, on_all_cores
+from lowlight_jax.images.exif import tiff_entries
 from lowlight_jax.images.ifd import (
     BYTE,
     LONG,
@@ -21,7 +22,6 @@ from lowlight_jax.images.ifd import (
     encode_directory,
     integers_value,
 )
-from lowlight_jax.images.png import SIGNATURE, metadata_chunks
 from lowlight_jax.images.tiff import with_alpha
 
 if TYPE_CHECKING:
@@ -62,48 +62,13 @@ def read_deep_colour(content: bytes, image: Image.Image) -> np.ndarray:
     return rgba
 
 
-def write_deep_png(file: BinaryIO, samples: np.ndarray, photo: "Photo") -> None:
-    """16 bits per channel, which Pillow writes for grayscale only.
-
-    Args:
-      file: to be written.
-      samples: `[h, w, c]` uint16.
-      photo: whose metadata is written.
-    """
-    h, w, c = samples.shape
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[c]
-    file.write(SIGNATURE)
-    header = struct.pack(">LLBBBBB", w, h, 16, colour_type, 0, 0, 0)
-    _write_chunk(file, b"IHDR", header)
-    if photo.icc:
-        packed = zlib.compress(photo.icc)
-        _write_chunk(file, b"iCCP", b"ICC profile\0\0" + packed)
-    if photo.exif:
-        _write_chunk(file, b"eXIf", photo.exif.removeprefix(EXIF_HEADER))
-    for kind, content in metadata_chunks(photo.xmp, photo.dpi, photo.text):
-        _write_chunk(file, kind, content)
-    compressor = zlib.compressobj()
-    for top in range(0, h, _BAND_ROWS):
-        band = samples[top : top + _BAND_ROWS].astype(">u2")
-        octets = band.reshape(len(band), -1).view(np.uint8)
-        filtered = np.empty((len(band), 1 + octets.shape[1]), np.uint8)
-        filtered[:, 0] = 1  # filter "Sub": each byte minus that of the pixel before
-        filtered[:, 1:] = octets
-        filtered[:, 1 + 2 * c :] -= octets[:, : -2 * c]
-        _write_chunk(file, b"IDAT", compressor.compress(filtered.tobytes()))
-    _write_chunk(file, b"IDAT", compressor.flush())
-    _write_chunk(file, b"IEND", b"")
-
-
-def _write_chunk(file: BinaryIO, kind: bytes, content: bytes) -> None:
-    checksum = zlib.crc32(content, zlib.crc32(kind))
-    file.write(struct.pack(">L", len(content)) + kind)
-    file.write(content)
-    file.write(struct.pack(">L", checksum))
-
-
 def write_tiff(
-    file: BinaryIO, samples: np.ndarray, icc: bytes | None, photo: "Photo"
+    file: BinaryIO,
+    samples: np.ndarray,
+    icc: bytes | None,
+    photo: "Photo",
+    *,
+    compress: bool = False,
 ) -> list[str]:
     """Deflate with horizontal prediction, in the byte order of the photo's EXIF.
 
@@ -112,16 +77,19 @@ def write_tiff(
       samples: `[h, w, c]` uint8 or uint16.
       icc: of these.
       photo: whose other metadata is written.
+      compress: see `deflate`.
     Returns:
       The names of EXIF tags that are damaged, and so not kept.
     """
     h, w, c = samples.shape
     order, described, lost = tiff_entries(photo.exif)
-    strips = []
-    for top in range(0, h, _BAND_ROWS):
+
+    def pack(top: int) -> bytes:
         band = samples[top : top + _BAND_ROWS].astype(samples.dtype.newbyteorder(order))
         band[:, 1:] -= samples[top : top + _BAND_ROWS, :-1]
-        strips.append(zlib.compress(band.tobytes()))
+        return deflate_best([band.reshape(-1).view(np.uint8)], compress=compress)[1]
+
+    strips = list(on_all_cores(pack, range(0, h, _BAND_ROWS)))
     sizes = [len(strip) for strip in strips]
 
     def short(*values: int) -> Value:

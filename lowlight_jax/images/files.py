@@ -33,14 +33,12 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
-from PIL.PngImagePlugin import PngInfo
 
 from lowlight_jax.checks import number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.deep import (
     is_deep_colour,
     read_deep_colour,
-    write_deep_png,
     write_tiff,
 )
 from lowlight_jax.images.exif import (
@@ -60,7 +58,8 @@ from lowlight_jax.images.metadata import (
     dpi_of,
     upright_xmp,
 )
-from lowlight_jax.images.png import SIGNATURE, metadata_chunks, split_png
+from lowlight_jax.images.png import SIGNATURE, split_png
+from lowlight_jax.images.png_writer import write_png
 from lowlight_jax.images.search import LeftOut, search
 from lowlight_jax.images.source import ImageSource
 from lowlight_jax.images.tiff import HEADERS, Tiff, split_tiff
@@ -528,13 +527,17 @@ def check_fits_format(path: str | Path, h: int, w: int) -> None:
         )
 
 
-def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[str]:
+def write_photo(
+    path: str | Path, photo: Photo, *, quality: int = 95, compress: bool = False
+) -> list[str]:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
     Args:
       path: in a folder that exists; an existing file is replaced.
       photo: what the format cannot hold is reduced as the module's head tells.
       quality: of JPEG and WebP, 1 to 100.
+      compress: PNG and TIFF become smaller, and take many times longer to write; the
+        other formats are not changed.
     Returns:
       A sentence for what the format cannot hold.
     Raises:
@@ -553,7 +556,7 @@ def write_photo(path: str | Path, photo: Photo, *, quality: int = 95) -> list[st
     try:
         try:
             with unfinished.open("xb") as file:
-                lost = _encode(file, path.suffix.lower(), photo, quality)
+                lost = _encode(file, path.suffix.lower(), photo, quality, compress)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -581,20 +584,21 @@ _NAMES = {"alpha": "transparency", "icc": "colour profile", "exif": "EXIF"}
 _NAMES |= {"dpi": "resolution", "xmp": "XMP", "text": "text"}
 
 
-def _encode(file: BinaryIO, suffix: str, photo: Photo, quality: int) -> list[str]:
+def _encode(
+    file: BinaryIO, suffix: str, photo: Photo, quality: int, compress: bool
+) -> list[str]:
     """Returns the names of what is lost."""
     photo, lost = _reduced(photo, suffix)
     deep = photo.pixels.dtype == np.uint16
-    if suffix == ".png" and deep:
-        write_deep_png(file, _interleaved(photo), photo)
+    if suffix == ".png":
+        write_png(file, _interleaved(photo), photo, compress=compress)
         return lost
     if suffix in (".tif", ".tiff"):
         samples, icc = _interleaved(photo), photo.icc
         if deep and samples.shape[2] == 2:  # which few programs can read
             samples, icc = samples[:, :, [0, 0, 0, 1]], _fitting_icc(icc, 3)
-        return lost + [
-            f"EXIF's {name}" for name in write_tiff(file, samples, icc, photo)
-        ]
+        tags = write_tiff(file, samples, icc, photo, compress=compress)
+        return lost + [f"EXIF's {name}" for name in tags]
     pixels = _to_uint8(photo.pixels)
     if photo.alpha is not None:
         pixels = np.dstack([pixels, _to_uint8(photo.alpha)])
@@ -604,11 +608,6 @@ def _encode(file: BinaryIO, suffix: str, photo: Photo, quality: int) -> list[str
         options |= {"dpi": photo.dpi} if photo.dpi else {}
     elif suffix == ".webp":
         options |= {"format": "WEBP", "quality": quality, "xmp": photo.xmp or b""}
-    elif suffix == ".png":
-        chunks = PngInfo()
-        for kind, content in metadata_chunks(photo.xmp, None, photo.text):
-            chunks.add(kind, content)
-        options |= {"format": "PNG", "pnginfo": chunks, "dpi": photo.dpi}
     else:
         options = {"format": "BMP"} | ({"dpi": photo.dpi} if photo.dpi else {})
     # Pillow takes grayscale as [h, w]

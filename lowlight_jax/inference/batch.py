@@ -45,6 +45,7 @@ def enhance_files(
     outcome: Outcome,
     *,
     on_progress: JobListener = lambda index, job, fraction: None,
+    compress: bool = False,
     **options,
 ) -> None:
     """Reads, enhances and writes; a photograph that fails does not stop the others.
@@ -58,6 +59,7 @@ def enhance_files(
         everything.
       outcome: kept up to date.
       on_progress: told at the start, during and at the end of each photo.
+      compress: of `write_photo`.
       **options: of `enhance_photo`.
     """
     with (
@@ -81,17 +83,17 @@ def enhance_files(
                     enhanced = enhance_photo(method, photo, progress=show, **options)
                     if writing is not None:
                         writing.result()
-                    writing = writer.submit(_save, job, enhanced, outcome)
+                    writing = writer.submit(_save, job, enhanced, outcome, compress)
             show(1.0)
         if writing is not None:
             writing.result()
 
 
-def _save(job: Job, photo: Photo, outcome: Outcome) -> None:
+def _save(job: Job, photo: Photo, outcome: Outcome, compress: bool) -> None:
     target = job.target
     with _noting_failure(outcome, target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lost = write_photo(target, photo)
+        lost = write_photo(target, photo, compress=compress)
         outcome.saved.append(target)
         for note in (*photo.notes, *lost):
             outcome.notes.setdefault(note, []).append(job.source)
