@@ -13,9 +13,10 @@ training steps on 32 crops of 256 px, with the weights that ship:
 fp32 and TF32 say how products of float32 are computed; bf16 is the network's `dtype`.
 
 "roofline" is explained in benchmarks/roofline.py, "reached" is the measured part of it.
-Times are medians of queued calls, after compilation and a call to warm up; "compile"
-shows those two. What is left of the time limit decides whether a cell still begins, the
-most telling ones first, and where even that overruns, the run ends with what it has.
+Times are medians of queued calls after a call or two to warm up; "compile" holds the
+compilation and the first of these. What is left of the time limit decides whether a
+cell still begins, the most telling ones first; where one overruns even so, the run ends
+with what it has.
 With JAX_COMPILATION_CACHE_DIR set, a second run gets further.
 """
 
@@ -67,9 +68,10 @@ JOBS = (
     Job("Runner", 1, 1080, 1920),
     Job("Runner", 1, 400, 600),
 )
+KINDS = ("network", "train", "Runner")
 SMALL_JOBS = (
     Job("network", 1, 64, 96),
-    Job("train", 2, 32, 32),
+    Job("train", 2, 24, 24),
     Job("Runner", 1, 64, 96),
 )
 
@@ -83,6 +85,7 @@ class Report:
         self._content = {**about, "cells": [], "left_out": []}
         self._lock = threading.RLock()
         self.failures = 0
+        self.doing = "the preparations"
 
     def remaining(self) -> float:
         """Seconds until the limit."""
@@ -130,7 +133,7 @@ class Report:
 
     def _end_now(self) -> None:
         with self._lock:
-            print("time is up: the rest is not timed", flush=True)
+            print(f"time is up during {self.doing}: the rest is left out", flush=True)
             os._exit(self.exit_code())
 
 
@@ -194,8 +197,19 @@ class Subject:
         return partial(Runner(self.network, self.params), image)
 
     def _train(self, job: Job):
+        lowered, state, batch = self.lower_step(job)
+        compiled = lowered.compile()
+
+        def run():
+            nonlocal state
+            state, metrics = compiled(state, batch)
+            return state, metrics
+
+        return run, roofline.count_cost(lowered, compiled)
+
+    def lower_step(self, job: Job):
+        """`(lowered, state, batch)` of the step that the training runs."""
         import jax
-        import jax.numpy as jnp
 
         from lowlight_jax.config import only_phase
         from lowlight_jax.runtime import parallel
@@ -215,19 +229,12 @@ class Subject:
             ema_decay=config.optimizer.ema_decay,
             accumulate=config.optimizer.accumulate,
         )
-        params = jax.tree.map(jnp.copy, self.params)  # the step consumes its state
-        state = init_train_state(jax.random.key(0), params, phase.tx)
-        state = parallel.place_state(jax.device_get(state), "jit")
+        params = jax.tree.map(np.array, self.params)  # the step consumes its state
+        init_state = jax.jit(partial(init_train_state, tx=phase.tx))
+        state = parallel.place_state(init_state(jax.random.key(0), params), "jit")
         batch = parallel.place_batch(self._batch(job), "jit")
         lowered = parallel.compile_step(step, "jit").lower(state, batch)
-        compiled = lowered.compile()
-
-        def run():
-            nonlocal state
-            state, metrics = compiled(state, batch)
-            return state, metrics
-
-        return run, roofline.count_cost(lowered, compiled)
+        return lowered, state, batch
 
     def _batch(self, job: Job) -> dict[str, np.ndarray]:
         """Pairs of crops, as `data.pipeline` cuts them."""
@@ -261,6 +268,7 @@ class Bench:
         """Times a cell, or says why not."""
         from lowlight_jax.runtime.errors import sentence
 
+        self._report.doing = f"{name}, {job}, {precision}"
         leave_out = partial(self._report.leave_out, name, job, precision)
         if precision not in self._peaks.flops:
             leave_out("left out: this device has no units for it")
@@ -288,7 +296,6 @@ class Bench:
         run, cost = Subject(name, precision).prepare(job)
         jax.block_until_ready(run())
         compile_s = time.perf_counter() - start
-        jax.block_until_ready(run())
         seconds = roofline.median_seconds(
             run, self._cell_s, block=jax.block_until_ready
         )
@@ -350,8 +357,11 @@ def _put(array: np.ndarray) -> None:
 
 def find_device(wanted: str):
     """The device to be timed; the process ends with a sentence where there is none."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
     if wanted == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
+    elif platforms and "cpu" not in platforms:  # which counts flops
+        os.environ["JAX_PLATFORMS"] = f"{platforms},cpu"
     import jax
 
     from lowlight_jax.runtime.devices import check_devices
@@ -398,24 +408,33 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="times the networks on a GPU or TPU")
     parser.add_argument("--seconds", type=float, default=180, help="for everything")
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS)
+    parser.add_argument("--jobs", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS)
     parser.add_argument(
-        "--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS
+        "--device", choices=("accelerator", "cpu"), default="accelerator"
     )
-    parser.add_argument("--device", choices=("accelerator", "cpu"))
-    parser.add_argument("--small", action="store_true", help="tiny, to try it out")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="tiny, to try it out; dual in bf16 unless others are named",
+    )
     args = parser.parse_args(argv)
-    if not args.seconds > 0:
+    if not 0 < args.seconds < float("inf"):
         parser.error(f"--seconds is {args.seconds:g}; expected a number above 0")
+    args.networks = args.networks or (("dual",) if args.small else NETWORKS)
+    args.precisions = args.precisions or (("bf16",) if args.small else PRECISIONS)
     return args
 
 
 def main(argv=None) -> int:
     args = parse_arguments(argv)
-    device = find_device(args.device or "accelerator")
+    device = find_device(args.device)
     import jax
 
     before = jax.config.jax_default_matmul_precision
+    if args.small:  # compiled in little time: the figures are good for nothing anyway
+        jax.config.update("jax_disable_most_optimizations", True)
     peaks = roofline.known_peaks(device.device_kind)
     if peaks is None:
         peaks = roofline.measured_peaks(*((256, 4) if args.small else (4096, 512)))
@@ -431,11 +450,13 @@ def main(argv=None) -> int:
         bench = Bench(report, peaks, copies, 0.1 if args.small else 1.5)
         for name in args.networks:
             for job in SMALL_JOBS if args.small else JOBS:
-                for precision in args.precisions:
+                for precision in args.precisions if job.kind in args.jobs else ():
                     bench.try_cell(name, job, precision)
     finally:
         timer.cancel()
         jax.config.update("jax_default_matmul_precision", before)
+        if args.small:
+            jax.config.update("jax_disable_most_optimizations", False)
     return report.exit_code()
 
 

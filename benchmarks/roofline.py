@@ -284,15 +284,15 @@ def median_seconds(run, seconds: float, *, block) -> float:
     last (`block`) hardly counts.
 
     Args:
-      run: is warm: compiled, and called before.
-      seconds: to spend, about; three samples at least.
+      run: is compiled, and was called before.
+      seconds: to spend, about; the samples are at least one.
     """
     start = time.perf_counter()
     block(run())
     single = time.perf_counter() - start
-    queued = max(1, min(100, round(0.02 / max(single, 1e-9))))
+    queued = max(1, min(200, round(0.02 / max(single, 1e-9))))
     samples, began = [], time.perf_counter()
-    while len(samples) < 3 or time.perf_counter() - began < seconds:
+    while not samples or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         for _ in range(queued):
             result = run()
