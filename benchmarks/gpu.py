@@ -79,10 +79,10 @@ SMALL_JOBS = (
 class Report:
     """What is printed and, if wanted, saved, as it comes; and the time limit."""
 
-    def __init__(self, seconds: float, path: Path | None, about: dict):
+    def __init__(self, seconds: float, path: Path | None):
         self._end = STARTED + seconds
         self._path = path
-        self._content = {**about, "cells": [], "left_out": []}
+        self._content = {"cells": [], "left_out": []}
         self._lock = threading.RLock()
         self.failures = 0
         self.doing = "the preparations"
@@ -90,6 +90,11 @@ class Report:
     def remaining(self) -> float:
         """Seconds until the limit."""
         return self._end - time.monotonic()
+
+    def describe(self, about: dict) -> None:
+        """What the figures are of."""
+        with self._lock:
+            self._content = about | self._content
 
     def add(self, name: str, job: Job, precision: str, **values) -> None:
         """A cell that was timed."""
@@ -429,25 +434,26 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_arguments(argv)
+    report = Report(args.seconds, args.output)
+    timer = report.guard()
     device = find_device(args.device)
     import jax
 
     before = jax.config.jax_default_matmul_precision
     if args.small:  # compiled in little time: the figures are good for nothing anyway
         jax.config.update("jax_disable_most_optimizations", True)
-    peaks = roofline.known_peaks(device.device_kind)
-    if peaks is None:
-        peaks = roofline.measured_peaks(*((256, 4) if args.small else (4096, 512)))
-    copies = copy_rates(1 if args.small else 64)
-    about = describe(device, peaks, copies)
-    report = Report(args.seconds, args.output, about)
-    timer = report.guard()
-    print(
-        f"{'network':17} {'job':21} {'':5} {'images/s':>9} {'roofline':>9} "
-        f"{'reached':>7} {'ms/call':>9} {'compile':>7}  limited by"
-    )
     try:
+        peaks = roofline.known_peaks(device.device_kind)
+        if peaks is None:
+            is_slow = args.small or device.platform == "cpu"
+            peaks = roofline.measured_peaks(*((512, 16) if is_slow else (4096, 512)))
+        copies = copy_rates(1 if args.small else 64)
+        report.describe(describe(device, peaks, copies))
         bench = Bench(report, peaks, copies, 0.1 if args.small else 1.5)
+        print(
+            f"{'network':17} {'job':21} {'':5} {'images/s':>9} {'roofline':>9} "
+            f"{'reached':>7} {'ms/call':>9} {'compile':>7}  limited by"
+        )
         for name in args.networks:
             for job in SMALL_JOBS if args.small else JOBS:
                 for precision in args.precisions if job.kind in args.jobs else ():

@@ -189,7 +189,7 @@ def test_lowers_the_training_step(gpu):
 def make_bench(gpu, roofline, seconds=100.0, path=None):
     peaks = roofline.Peaks({"fp32": 1e12, "bf16": 1e12}, 1e9, "")
     gpu.STARTED = gpu.time.monotonic()
-    report = gpu.Report(seconds, path, {})
+    report = gpu.Report(seconds, path)
     return report, gpu.Bench(report, peaks, {"to_device": 1e9, "to_host": 1e9}, 0.01)
 
 
