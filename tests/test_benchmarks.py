@@ -13,10 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+from lowlight_jax import weights
+from lowlight_jax.models import example_inputs
 from lowlight_jax.models.layers import conv2d_transposed
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,30 @@ def test_precision_changes_products(roofline):
         jax.config.update("jax_default_matmul_precision", before)
     assert "HIGHEST" in programs["fp32"]
     assert "HIGHEST" not in programs["tf32"] and "HIGH" in programs["tf32"]
+
+
+# PyTorch's side
+
+
+def test_same_network_in_pytorch(gpu, tmp_path):
+    """Every prediction that a training step compares, with the weights that ship."""
+    torch = pytest.importorskip("torch")
+    torch_networks = importlib.import_module("torch_networks")
+    network, params = weights.load_shipped("dual_global")
+    path = tmp_path / "weights.npz"
+    np.savez(path, **flatten_dict(params, sep="/"))
+    rng = np.random.default_rng(0)
+    inputs = [0.1 * rng.random(x.shape, np.float32) for x in example_inputs(network)]
+    forward = jax.jit(network.apply, compiler_options=FAST)
+    output = forward({"params": params}, *inputs)
+    ours = [
+        p for o in (output.enhanced, output.denoised) for p in (o.coarse_pred, o.pred)
+    ]
+    with torch.inference_mode():
+        given = [torch.from_numpy(x).permute(0, 3, 1, 2) for x in inputs]
+        theirs = torch_networks.load_network("dual_global", path)(*given)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b.permute(0, 2, 3, 1), atol=1e-5)
 
 
 # The whole
