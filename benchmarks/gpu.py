@@ -36,6 +36,11 @@ from pathlib import Path
 import numpy as np
 import roofline
 
+from lowlight_jax.runtime.command import add_debug_flag, run_command
+from lowlight_jax.runtime.errors import sentence, trace
+from lowlight_jax.runtime.outputs import PathError, check_file, user_path
+from lowlight_jax.runtime.whole_file import write_whole
+
 STARTED = time.monotonic()
 NETWORKS = ("dual_global_photo", "dual_global", "dual")
 PRECISIONS = ("tf32", "bf16", "fp32")  # the default of float32 on a GPU first
@@ -119,8 +124,6 @@ class Report:
         cell = {"network": name, **dataclasses.asdict(job), "precision": precision}
         self._content[part].append({**cell, **values})
         if self._path:
-            from lowlight_jax.runtime.whole_file import write_whole
-
             text = json.dumps(self._content, indent=1) + "\n"
             write_whole(self._path, text.encode())
 
@@ -271,8 +274,6 @@ class Bench:
 
     def try_cell(self, name: str, job: Job, precision: str) -> None:
         """Times a cell, or says why not."""
-        from lowlight_jax.runtime.errors import sentence
-
         self._report.doing = f"{name}, {job}, {precision}"
         leave_out = partial(self._report.leave_out, name, job, precision)
         if precision not in self._peaks.flops:
@@ -286,6 +287,7 @@ class Bench:
         try:
             values = self._time_cell(name, job, precision)
         except Exception as error:  # one cell must not end the others
+            trace(error)
             self._report.failures += 1
             leave_out(f"failed: {sentence(error)}")
         else:
@@ -361,7 +363,11 @@ def _put(array: np.ndarray) -> None:
 
 
 def find_device(wanted: str):
-    """The device to be timed; the process ends with a sentence where there is none."""
+    """The device to be timed.
+
+    Raises:
+      ValueError: there is none.
+    """
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if wanted == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -371,14 +377,11 @@ def find_device(wanted: str):
 
     from lowlight_jax.runtime.devices import check_devices
 
-    try:
-        check_devices()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    check_devices()
     device = jax.devices()[0]
     if wanted != "cpu" and device.platform == "cpu":
-        sys.exit(
-            "error: JAX sees no GPU or TPU here, only the CPU; install JAX for yours "
+        raise ValueError(
+            "JAX sees no GPU or TPU here, only the CPU; install JAX for yours "
             "(pip install -e '.[cuda]' or '.[tpu]'), or pass --device cpu --small to "
             "try the benchmark out"
         )
@@ -412,7 +415,7 @@ def describe(device, peaks: roofline.Peaks, copies: dict) -> dict:
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="times the networks on a GPU or TPU")
     parser.add_argument("--seconds", type=float, default=180, help="for everything")
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--output", type=user_path, help="a JSON file for the figures")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS)
     parser.add_argument("--jobs", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS)
@@ -424,7 +427,13 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         action="store_true",
         help="tiny, to try it out; dual in bf16 unless others are named",
     )
+    add_debug_flag(parser)
     args = parser.parse_args(argv)
+    if args.output:
+        try:
+            check_file(args.output, "--output", (".json",))
+        except PathError as error:
+            parser.error(str(error))
     if not 0 < args.seconds < float("inf"):
         parser.error(f"--seconds is {args.seconds:g}; expected a number above 0")
     args.networks = args.networks or (("dual",) if args.small else NETWORKS)
@@ -467,4 +476,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, interrupted="interrupted; what stands above was timed"))
