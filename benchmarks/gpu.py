@@ -65,11 +65,11 @@ class Job:
         return f"{self.kind} {batch}{self.height}x{self.width}"
 
 
-JOBS = (
+JOBS = (  # a step takes longest to compile
     Job("network", 1, 1080, 1920),
-    Job("train", 32, 256, 256),
-    Job("Runner", 1, 4000, 6000),
     Job("network", 1, 400, 600),
+    Job("Runner", 1, 4000, 6000),
+    Job("train", 32, 256, 256),
     Job("Runner", 1, 1080, 1920),
     Job("Runner", 1, 400, 600),
 )

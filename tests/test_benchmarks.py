@@ -178,9 +178,8 @@ class Tiny(Network):
 
 
 def tiny_weights(name):
-    network = Tiny()
-    low = jnp.zeros((1, 4, 4, 3))
-    return network, network.init(jax.random.key(0), low)["params"]
+    kernel = np.full((3, 3, 3, 3), 0.1, np.float32)
+    return Tiny(), {"Conv_0": {"kernel": kernel, "bias": np.zeros(3, np.float32)}}
 
 
 def test_runs_on_a_cpu(gpu, tmp_path, capsys, monkeypatch):
@@ -205,11 +204,13 @@ def test_traces_the_training_step(gpu, monkeypatch):
     def compile_step(step, backend):
         return SimpleNamespace(lower=jax.make_jaxpr(step))
 
-    job = gpu.JOBS[1]
-    assert (job.kind, job.batch, job.height) == ("train", 32, 256)
+    (job,) = (job for job in gpu.JOBS if job.kind == "train")
+    assert (job.batch, job.height) == (32, 256)
     monkeypatch.setattr(parallel, "compile_step", compile_step)
-    jaxpr, state, batch = gpu.Subject("dual_global", "bf16").lower_step(job)
-    assert "bf16[32,128,128,24]" in str(jaxpr)  # at half the size
+    subject = gpu.Subject("dual_global", "bf16")
+    assert subject.network.dtype == jnp.bfloat16
+    traced, state, batch = subject.lower_step(job)
+    assert len(traced.out_avals) > len(jax.tree.leaves(state))  # and metrics
     assert batch["low"].shape == (32, 256, 256, 3)
     assert state.step == 0
 
@@ -240,7 +241,8 @@ def test_cells_that_cannot_be_timed(gpu, roofline, monkeypatch, capsys, tmp_path
     monkeypatch.setattr(gpu, "Subject", FakeSubject)
     report, bench = make_bench(gpu, roofline, path=tmp_path / "f.json")
     assert report.exit_code() == 1  # nothing was timed
-    network, _, runner, *_ = gpu.JOBS
+    network, _, runner, train, *_ = gpu.JOBS
+    assert (runner.kind, train.kind) == ("Runner", "train")
     bench.try_cell("one", network, "tf32")
     bench.try_cell("one", runner, "fp32")  # no bare network before
     bench.try_cell("one", network, "fp32")
@@ -249,7 +251,7 @@ def test_cells_that_cannot_be_timed(gpu, roofline, monkeypatch, capsys, tmp_path
     bench.try_cell("broken", network, "fp32")
     assert report.exit_code() == 1
     report._end = gpu.time.monotonic() + 9
-    bench.try_cell("one", gpu.JOBS[1], "fp32")
+    bench.try_cell("one", train, "fp32")
     bench.try_cell("one", network, "fp32")  # it is known to be quick
     lines = capsys.readouterr().out.splitlines()
     assert "no units" in lines[0]
