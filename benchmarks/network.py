@@ -1,7 +1,8 @@
-"""The dual network beside the same network in PyTorch: time and memory on this CPU.
+"""A network beside the same network in PyTorch: time and memory on this CPU.
 
-    pip install -e '.[bench]' && python benchmarks/network.py
+    pip install -e '.[bench]' && python benchmarks/network.py [--network dual_global]
 
+PyTorch's side is in torch_networks.py; peers.md tells how to time peers fairly.
 Three jobs: a training step (batch 8 at 128 px; L1 loss of the four predictions,
 gradients of all parameters, SGD) and inference on one image of 400x600 and 1080x1920.
 Contestants:
@@ -38,7 +39,7 @@ TUNED_MALLOC = {
 }
 LEARNING_RATE = 1e-3
 TOLERANCE = 1e-4
-BORDER_PX = 32  # more than the network's reach
+BORDER_PX = 64  # more than the networks' reach
 
 
 def images(job: str) -> tuple[np.ndarray, np.ndarray]:
@@ -47,43 +48,50 @@ def images(job: str) -> tuple[np.ndarray, np.ndarray]:
     return 0.1 * bright, bright
 
 
-def save_weights(path: Path) -> None:
+def inputs(name: str, low: np.ndarray) -> list[np.ndarray]:
+    """What the network is given: the images, and the thumbnails that some see."""
+    from lowlight_jax.ops.thumbnail import make_thumbnail  # without JAX
+
+    return [low] + [np.stack([make_thumbnail(x) for x in low])] * (name != "dual")
+
+
+def save_weights(name: str, path: Path) -> None:
     """Weights for all sides, as a file: so that PyTorch's process never loads JAX."""
     import flax.traverse_util
     import jax
-    import jax.numpy as jnp
 
-    from lowlight_jax.models.dual import DualNetwork
+    from lowlight_jax.models import init_params, make_model
 
-    params = jax.jit(DualNetwork().init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    np.savez(path, **flax.traverse_util.flatten_dict(params["params"], sep="/"))
+    params = init_params(make_model(name), jax.random.key(0))
+    np.savez(path, **flax.traverse_util.flatten_dict(params, sep="/"))
 
 
-def load_network(weights: str):
+def load_network(name: str, weights: str):
     import flax.traverse_util
 
-    from lowlight_jax.models.dual import DualNetwork
+    from lowlight_jax.models import make_model
 
     params = dict(np.load(weights))
-    return DualNetwork(), flax.traverse_util.unflatten_dict(params, sep="/")
+    return make_model(name), flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-def jax_job(job: str, weights: str):
+def jax_job(name: str, job: str, weights: str):
     """A function that does the job once, to the end, and returns what is compared."""
     import jax
     import jax.numpy as jnp
 
     from lowlight_jax.runtime.compiler import cpu_compiler_options
 
-    network, params = load_network(weights)
-    params, low, target = jax.device_put((params, *images(job)))
+    network, params = load_network(name, weights)
+    low, target = images(job)
+    params, given, target = jax.device_put((params, inputs(name, low), target))
 
-    def forward(params, low):
-        return network.apply({"params": params}, low).pred
+    def forward(params, given):
+        return network.apply({"params": params}, *given).pred
 
-    def step(params, low):
+    def step(params, given):
         def loss(params):
-            output = network.apply({"params": params}, low)
+            output = network.apply({"params": params}, *given)
             module_outputs = (output.enhanced, output.denoised)
             predictions = [p for o in module_outputs for p in (o.coarse_pred, o.pred)]
             return sum(jnp.abs(p - target).mean() for p in predictions)
@@ -95,109 +103,47 @@ def jax_job(job: str, weights: str):
     options = cpu_compiler_options()
     if job != "train":
         compiled = jax.jit(forward, compiler_options=options)
-        return lambda: np.asarray(compiled(params, low))
+        return lambda: np.asarray(compiled(params, given))
     compiled = jax.jit(step, compiler_options=options, donate_argnums=0)
 
     def train():
         nonlocal params
-        params, value = compiled(params, low)
+        params, value = compiled(params, given)
         jax.block_until_ready(params)
         return np.asarray(value)
 
     return train
 
 
-def tiled_job(job: str, weights: str):
+def tiled_job(name: str, job: str, weights: str):
     from lowlight_jax.inference.runner import Runner
 
-    enhancer = Runner(*load_network(weights))
+    enhancer = Runner(*load_network(name, weights))
     low = images(job)[0][0]
     return lambda: enhancer(low)[None]
 
 
-def torch_job(job: str, weights: str):
+def torch_job(name: str, job: str, weights: str):
     import torch
-    from torch import nn
-
-    def conv(c_in, c_out, stride=1, k=3):
-        return nn.Conv2d(c_in, c_out, k, stride, k // 2)
-
-    def transposed(c_in, c_out, stride=2):
-        return nn.ConvTranspose2d(c_in, c_out, 3, stride, 1, stride - 1)
-
-    def with_relus(layers):
-        """Names as in our parameters; a ReLU after every layer but the last."""
-        modules = nn.Sequential()
-        for i, (name, layer) in enumerate(layers.items()):
-            modules.add_module(name, layer)
-            if i < len(layers) - 1:
-                modules.add_module(f"{name}_relu", nn.ReLU(inplace=True))
-        return modules
-
-    def illumination(first):
-        rest = {
-            "conv_quarter": conv(32, 64, 2),
-            "up_half": transposed(64, 32),
-            "up_full": transposed(32, 3),
-        }
-        return with_relus(first | rest)
-
-    class Dual(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.coarse = illumination(
-                {"conv_full": conv(3, 16), "conv_half": conv(16, 32, 2)}
-            )
-            self.fine = illumination({"conv_half": conv(6, 32, 2)})
-            self.noise = with_relus(
-                {
-                    "conv_full": conv(3, 16),
-                    "conv_half": conv(16, 32, 2),
-                    "mix": conv(32, 32, k=1),
-                    "up_full": transposed(32, 16),
-                    "noise": transposed(16, 3, 1),
-                }
-            )
-
-        def forward(self, low):
-            """Predictions: enhanced coarse and fine, denoised coarse and fine."""
-
-            def enhance(x):
-                return low * torch.exp(np.log(32.0) * torch.sigmoid(x))
-
-            coarse = enhance(self.coarse(low))
-            enhanced = enhance(self.fine(torch.cat([low, coarse], 1)))
-            once = enhanced - self.noise(enhanced)
-            return coarse, enhanced, once, once - self.noise(once)
+    import torch_networks
 
     torch.set_num_threads(os.cpu_count())
-    model = Dual()
-    stages = {
-        "enhancement/coarse": "coarse",
-        "enhancement/fine": "fine",
-        "denoising/coarse": "noise",
-    }
-    state = {}
-    for path, value in np.load(weights).items():
-        stage, layer, kind = path.rsplit("/", 2)
-        name = f"{stages[stage]}.{layer}.{'weight' if kind == 'kernel' else 'bias'}"
-        # [k, k, in, out], transposed layers [k, k, out, in]: theirs begin at the end.
-        axes = (3, 2, 0, 1) if kind == "kernel" else (0,)
-        state[name] = torch.from_numpy(value.transpose(axes).copy())
-    model.load_state_dict(state)
-    model = model.to(memory_format=torch.channels_last)
+    model = torch_networks.load_network(name, weights)
+    low, target = images(job)
     # NHWC in memory, NCHW in shape: exactly channels_last.
-    low, target = (torch.from_numpy(a).permute(0, 3, 1, 2) for a in images(job))
+    *given, target = (
+        torch.from_numpy(a).permute(0, 3, 1, 2) for a in (*inputs(name, low), target)
+    )
 
     def forward():
         with torch.inference_mode():
-            return model(low)[-1].permute(0, 2, 3, 1).numpy()
+            return model(*given)[-1].permute(0, 2, 3, 1).numpy()
 
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
 
     def train():
         optimizer.zero_grad()
-        value = sum((p - target).abs().mean() for p in model(low))
+        value = sum((p - target).abs().mean() for p in model(*given))
         value.backward()
         optimizer.step()
         return value.detach().numpy()
@@ -205,7 +151,7 @@ def torch_job(job: str, weights: str):
     return train if job == "train" else forward
 
 
-def work(side: str, job: str, weights: str) -> None:
+def work(side: str, name: str, job: str, weights: str) -> None:
     """A contestant: warms up, writes its result, then one repeat per line of input."""
     if side == "jax tuned":
         from lowlight_jax.runtime.allocator import keep_freed_memory
@@ -213,7 +159,7 @@ def work(side: str, job: str, weights: str) -> None:
         keep_freed_memory()
     makers = {"jax": jax_job, "jax tuned": jax_job, "jax tiled": tiled_job}
     make = makers.get(side, torch_job)
-    run = make(job, weights)
+    run = make(name, job, weights)
     results = [run() for _ in range(3)]  # three steps of training, or thrice the same
     np.save(sys.stdin.readline().strip(), results[-1])
     print("ready", flush=True)
@@ -227,10 +173,12 @@ def work(side: str, job: str, weights: str) -> None:
 class Contestant:
     """A process that runs `work`."""
 
-    def __init__(self, side: str, job: str, weights: Path, result_path: Path):
+    def __init__(
+        self, side: str, network: str, job: str, weights: Path, result_path: Path
+    ):
         self.name = side
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", side, job, weights],
+            [sys.executable, __file__, "--worker", side, network, job, weights],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -270,14 +218,15 @@ def _difference(expected: np.ndarray, other: Contestant) -> float:
     return np.abs(expected - result).max()
 
 
-def compare(job: str, repeats: int) -> None:
+def compare(network: str, job: str, repeats: int) -> None:
     """Runs one job on all sides and prints a line for each."""
     sides = [s for s in SIDES if not (job == "train" and s == "jax tiled")]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        save_weights(folder / "weights.npz")
+        weights = folder / "weights.npz"
+        save_weights(network, weights)
         contestants = [
-            Contestant(side, job, folder / "weights.npz", folder / f"{side}.npy")
+            Contestant(side, network, job, weights, folder / f"{side}.npy")
             for side in sides
         ]
     for other in contestants[1:]:
@@ -300,10 +249,11 @@ def compare(job: str, repeats: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="times the dual network and PyTorch's")
+    parser = argparse.ArgumentParser(description="times a network and PyTorch's")
+    parser.add_argument("--network", choices=("dual", "dual_global"), default="dual")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--job", choices=JOBS, help="only this one")
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if args.worker:
@@ -313,14 +263,15 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch"))
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, {versions}, {args.repeats} repeats"
+        f"Python {platform.python_version()}, {versions}, {args.repeats} repeats of "
+        f"{args.network}"
     )
     print(
         f"{'job':10} {'side':12} {'median ms':>8} {'min ms':>8} {'/ torch':>8}"
         f" {'/ tuned':>8} {'peak MiB':>8}"
     )
     for job in [args.job] if args.job else JOBS:
-        compare(job, args.repeats)
+        compare(args.network, job, args.repeats)
 
 
 if __name__ == "__main__":
