@@ -194,13 +194,13 @@ class Runner:
 
     def _plan(self, image: np.ndarray, mask: np.ndarray | None) -> list[Tile]:
         h, w = image.shape[:2]
+        overlap, stride = self._overlap, self.network.stride
         shapes = self.task.window_shapes or TILE_SHAPES
-        stride = self.network.stride
         if mask is None:
-            return list(plan_tiles(h, w, self._overlap, stride, shapes))
+            return list(plan_tiles(h, w, overlap, stride, shapes))
         # What is replaced is seen whole where it fits one window.
         whole = [shape for shape in shapes if h <= shape[0] and w <= shape[1]]
-        tiles = plan_tiles(h, w, self._overlap, stride, whole or shapes)
+        tiles = plan_tiles(h, w, overlap, stride, whole or shapes, margin=0)
         return [tile for tile in tiles if mask[tile.rows, tile.columns].any()]
 
     def _window(
@@ -296,13 +296,14 @@ def _blend(
             nearest = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1
             fades.append(np.minimum(nearest / (overlap + 1), 1).astype(np.float32))
         fade = fades[0][:, None, None] * fades[1][None, :, None]
-        seen = (
-            slice(tile.top, tile.top + tile.height),
-            slice(tile.left, tile.left + tile.width),
+        top, left = max(tile.top, 0), max(tile.left, 0)
+        bottom, right = min(tile.top + tile.height, h), min(tile.left + tile.width, w)
+        inside = (
+            slice(top - tile.top, bottom - tile.top),
+            slice(left - tile.left, right - tile.left),
         )
-        fade = fade[: h - tile.top, : w - tile.left]  # without what lies beyond
-        total[seen] += fade * np.asarray(result)[: fade.shape[0], : fade.shape[1]]
-        weight[seen] += fade
+        total[top:bottom, left:right] += fade[inside] * np.asarray(result)[inside]
+        weight[top:bottom, left:right] += fade[inside]
     total /= weight
     if np.issubdtype(image.dtype, np.integer):
         total = np.rint(total)

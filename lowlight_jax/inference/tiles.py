@@ -1,9 +1,9 @@
 """Cutting an image of any size into windows of a few fixed shapes.
 
-A window begins and ends with the image where it can: there the network pads with zeros,
-as it did at the borders of its training crops. Inside the image windows overlap by the
-network's reach, so that what is kept of them agrees exactly with the whole image. So
-memory does not grow with the image, and 100 sizes compile a handful of shapes.
+The image is continued by a margin of its reflection, no more: there the network pads
+with zeros, as it did at the borders of its training crops. Inside, windows overlap by
+the network's reach, so that what is kept of them agrees exactly with the whole image.
+So memory does not grow with the image, and 100 sizes compile a handful of shapes.
 """
 
 import math
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int]
 
+# Without, the outer 3 px are worse, of `dual` by 1.3 dB at the border itself (LOL).
+MARGIN_PX = 8
+
 
 def _either_way_up(*shapes: Shape) -> tuple[Shape, ...]:
-    """Each shape and, of those that are not square, the other orientation."""
-    return tuple(dict.fromkeys(s for h, w in shapes for s in ((h, w), (w, h))))
+    """Each shape with its margin and, if not square, the other orientation."""
+    turned = dict.fromkeys(s for h, w in shapes for s in ((h, w), (w, h)))
+    return tuple((h + 2 * MARGIN_PX, w + 2 * MARGIN_PX) for h, w in turned)
 
 
 # Height and width in pixels, overlap included. Sizes that are common fit without waste,
@@ -35,7 +39,7 @@ TILE_SHAPES = _either_way_up(
     (816, 1080),
     (1080, 1080),
     (1080, 1920),
-    (1408, 1576),
+    (1400, 1568),
 )
 
 
@@ -43,8 +47,8 @@ class Tile(NamedTuple):
     """A window of an image and the part of it that is kept, in pixels.
 
     Attributes:
-      top, left: of the window in the image.
-      height, width: of the window, which may end beyond the image.
+      top, left: of the window in the image; negative where it begins outside.
+      height, width: of the window.
       rows, columns: of the image that are kept.
       inside: the kept part as a pair of slices of the window.
     """
@@ -90,20 +94,22 @@ def plan_tiles(
     overlap: int,
     stride: int,
     shapes: Sequence[Shape] = TILE_SHAPES,
+    margin: int = MARGIN_PX,
 ) -> Iterator[Tile]:
     """Tiles of one shape whose kept parts cover `[h, w]`, each pixel once.
 
     What is kept of a window lies `overlap` or more pixels from its sides, except where
-    they are the image's.
+    they are the image's and its margin's.
 
     Args:
       h, w: of the image, in pixels.
       overlap, stride: of the network, in pixels; shapes are multiples of the stride.
+      margin: of reflection around the image, in pixels.
     """
-    h_padded, w_padded = (-(-side // stride) * stride for side in (h, w))
-    height, width = choose_tile_shape(h_padded, w_padded, overlap, shapes)
-    for top, rows in _along(h, h_padded, height, overlap, stride):
-        for left, columns in _along(w, w_padded, width, overlap, stride):
+    sizes = [-(-(side + 2 * margin) // stride) * stride for side in (h, w)]
+    height, width = choose_tile_shape(*sizes, overlap, shapes)
+    for top, rows in _along(h, sizes[0], height, overlap, stride, margin):
+        for left, columns in _along(w, sizes[1], width, overlap, stride, margin):
             yield Tile(top, left, height, width, rows, columns)
 
 
@@ -117,16 +123,14 @@ def _count(size: int, side: int, overlap: int) -> float:
 
 
 def _along(
-    size: int, padded: int, side: int, overlap: int, stride: int
+    size: int, padded: int, side: int, overlap: int, stride: int, margin: int
 ) -> Iterator[tuple[int, slice]]:
     """Where windows start along an axis, evenly and in phase, and what they keep."""
     count = int(_count(padded, side, overlap))
-    gaps = max(count - 1, 1)
-    starts = [
-        i * max(padded - side, 0) // gaps // stride * stride for i in range(count)
-    ]
+    rest, gaps = max(padded - side, 0), max(count - 1, 1)
+    starts = [i * rest // gaps // stride * stride - margin for i in range(count)]
     # Neighbours share the pixels between the end of one and the start of the next.
     cuts = [(a + side + b) // 2 for a, b in zip(starts, starts[1:], strict=False)]
     for start, first, last in zip(starts, [0, *cuts], [*cuts, size], strict=True):
-        if first < last:
+        if first < min(last, size):
             yield start, slice(first, min(last, size))

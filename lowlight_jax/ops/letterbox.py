@@ -18,9 +18,12 @@ def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
     image = unit_range("image", image)
     full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
     inside = []
+    h = len(image)
+    # Along the memory: numpy's maximum over other axes is 50 times slower.
+    peaks = image.reshape(h, -1).max(1), image.max(0).max(1)
     for axis in (0, 1):
         across = (1 - axis, 2)
-        peak = image.max(across) * (255.0 / full)
+        peak = peaks[axis] * (255.0 / full)
         bar = peak <= _MOST_PEAK
         if bar[0] or bar[-1]:  # means are slow, and rarely wanted
             bar &= image.mean(across, dtype=np.float64) * (255.0 / full) <= _MOST_MEAN

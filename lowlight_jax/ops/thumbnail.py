@@ -26,12 +26,17 @@ def make_thumbnail(image: np.ndarray) -> np.ndarray:
     """
     image = unit_range("image", image)
     full = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1.0
-    for axis in (0, 1):
-        size = image.shape[axis]
-        starts = np.arange(THUMBNAIL_PX) * size // THUMBNAIL_PX
-        counts = np.maximum(np.diff(starts, append=size), 1)
-        sums = np.add.reduceat(image, starts, axis=axis, dtype=np.float64)
-        image = sums / np.expand_dims(counts, (2, 1 - axis))
+    rows = np.stack(
+        [image[box].mean(0, dtype=np.float64) for box in _boxes(len(image))]
+    )
+    columns = [rows[:, box].mean(1) for box in _boxes(image.shape[1])]
+    image = np.stack(columns, axis=1)
     return np.broadcast_to(image / full, (THUMBNAIL_PX, THUMBNAIL_PX, 3)).astype(
         np.float32
     )
+
+
+def _boxes(size: int) -> list[slice]:
+    starts = np.arange(THUMBNAIL_PX) * size // THUMBNAIL_PX
+    stops = np.maximum(np.append(starts[1:], size), starts + 1)
+    return [slice(*ends) for ends in zip(starts, stops, strict=True)]

@@ -1,0 +1,180 @@
+"""`lowlight enhance` end to end beside the bare network, on this machine.
+
+    python benchmarks/enhance.py [--job "512 px"] [--repeats 5]
+
+Three jobs, JPEG to JPEG: a folder of 40 photographs of 512x512, one of 1080x1920 and one
+of 4000x6000. `enhance` is the command without its start: files decoded, brightened and
+saved. The bare network is the same weights, compiled, on as many pixels, already decoded
+and on the device; 24 million as 12 pieces of 1336x1504, which overlap nowhere. Each side
+is a process of its own and they take turns repeat by repeat, so that a busy machine
+slows both alike. Medians, cores kept busy and peak memory.
+
+`--start` times the whole command instead, on one 512x512 photograph, from the shell to
+the saved file, with what the run before left in the cache.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+# Photographs, their size; the bare network's pieces, how many for each photograph.
+JOBS = {
+    "512 px": (40, (512, 512), (512, 512), 1),
+    "1080p": (1, (1080, 1920), (1080, 1920), 1),
+    "24 MP": (1, (4000, 6000), (1336, 1504), 12),
+}
+
+
+def photograph(h: int, w: int, seed: int) -> np.ndarray:
+    """A dark scene: large shapes, texture and noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:h, :w] / max(h, w)
+    waves = [np.sin(9 * x + seed) * np.cos(7 * y), np.sin(80 * x * y), np.sin(300 * y)]
+    light = 30 + 12 * waves[0] + 6 * waves[1] + 3 * waves[2]
+    return (light[..., None] + rng.normal(0, 3, (h, w, 3))).clip(0, 255).astype(np.uint8)
+
+
+def make_folder(folder: Path, job: str) -> None:
+    from PIL import Image
+
+    count, (h, w), _, _ = JOBS[job]
+    folder.mkdir()
+    for seed in range(count):
+        Image.fromarray(photograph(h, w, seed)).save(
+            folder / f"{seed}.jpg", quality=92
+        )
+
+
+def enhance_job(folder: Path):
+    """The command's own function, in a process that it has prepared."""
+    from lowlight_jax.enhance import __main__ as command
+
+    def run() -> None:
+        out = f"{folder}_out"
+        code = command.main([str(folder), "--output", out, "--format", "jpg"])
+        assert code == 0
+
+    return run
+
+
+def bare_job(job: str):
+    import jax
+    import jax.numpy as jnp
+
+    from lowlight_jax import weights
+    from lowlight_jax.inference.runner import DEFAULT_MODEL
+    from lowlight_jax.models import example_inputs
+    from lowlight_jax.runtime.allocator import keep_freed_memory
+    from lowlight_jax.runtime.compiler import cpu_compiler_options
+
+    keep_freed_memory()
+    count, _, (h, w), pieces = JOBS[job]
+    network, params = weights.load_any(DEFAULT_MODEL)
+    image, *scene = example_inputs(network, h, w)
+    image = jnp.asarray(photograph(h, w, 0)[None], jnp.float32) / 255
+    compiled = jax.jit(
+        lambda params, *inputs: network.apply({"params": params}, *inputs).pred,
+        compiler_options=cpu_compiler_options(),
+    )
+
+    def run() -> None:
+        for _ in range(count * pieces):
+            compiled(params, image, *scene).block_until_ready()
+
+    return run
+
+
+def work(side: str, job: str, folder: str) -> None:
+    """Warms up, then one repeat for each line of input."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the command prints
+    run = enhance_job(Path(folder)) if side == "enhance" else bare_job(job)
+    run()
+    print("ready", file=answers, flush=True)
+    for _ in sys.stdin:
+        start, cpu = time.perf_counter(), time.process_time()
+        run()
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
+        print(seconds, time.process_time() - cpu, peak, file=answers, flush=True)
+
+
+def compare(job: str, repeats: int, root: Path) -> None:
+    folder = root / job.replace(" ", "_")
+    make_folder(folder, job)
+    sides = {
+        side: subprocess.Popen(
+            [sys.executable, __file__, "--worker", side, job, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for side in ("bare", "enhance")
+    }
+    found = {side: [] for side in sides}
+    for process in sides.values():
+        assert process.stdout.readline() == "ready\n", "a side ended early"
+    for _ in range(repeats):
+        for side, process in sides.items():
+            print("again", file=process.stdin, flush=True)
+            found[side].append(list(map(float, process.stdout.readline().split())))
+    medians = {
+        side: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for side, rows in found.items()
+    }
+    for side, (seconds, cpu, peak) in medians.items():
+        print(
+            f"{job:8} {side:8} {seconds:8.2f} {seconds / medians['bare'][0]:7.2f}"
+            f" {cpu / seconds:7.2f} {peak:9.0f}",
+            flush=True,
+        )
+    for process in sides.values():
+        process.communicate()
+
+
+def time_start(repeats: int, root: Path) -> None:
+    make_folder(root / "start", "1080p")
+    photo, out = root / "start" / "one.jpg", root / "one.png"
+    from PIL import Image
+
+    Image.fromarray(photograph(512, 512, 0)).save(photo)
+    command = [Path(sys.executable).parent / "lowlight", "enhance", photo]
+    seconds = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        subprocess.run([*command, "--output", out], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    print(
+        f"first run {seconds[0]:.2f} s, second {seconds[1]:.2f} s, median of the next "
+        f"{repeats}: {statistics.median(seconds[2:]):.2f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="times enhance, end to end")
+    parser.add_argument("--job", choices=JOBS, help="only this one")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--start", action="store_true", help="time the whole command")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return work(*args.worker)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.start:
+            return time_start(args.repeats, Path(folder))
+        print("job      side      seconds  / bare   cores  peak MiB")
+        for job in [args.job] if args.job else JOBS:
+            compare(job, args.repeats, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
