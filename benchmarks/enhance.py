@@ -2,19 +2,18 @@
 
     python benchmarks/enhance.py [--job "512 px"] [--repeats 5]
 
-Three jobs, JPEG to JPEG: a folder of 40 photographs of 512x512, one of 1080x1920 and one
+Three jobs, JPEG to JPEG: a folder of 40 photographs of 512x512, one of 1080x1920, one
 of 4000x6000. `enhance` is the command without its start: files decoded, brightened and
-saved. The bare network is the same weights, compiled, on as many pixels, already decoded
-and on the device; 24 million as 12 pieces of 1336x1504, which overlap nowhere. Each side
-is a process of its own and they take turns repeat by repeat, so that a busy machine
-slows both alike. Medians, cores kept busy and peak memory.
+saved. The bare network is the same weights, compiled, on as many pixels, already
+decoded and on the device; 24 million as 12 pieces of 1336x1504, which overlap nowhere.
+Each side is a process of its own and they take turns repeat by repeat, so that a busy
+machine slows both alike. Medians, cores kept busy and peak memory.
 
 `--start` times the whole command instead, on one 512x512 photograph, from the shell to
 the saved file, with what the run before left in the cache.
 """
 
 import argparse
-import os
 import resource
 import statistics
 import subprocess
@@ -39,7 +38,9 @@ def photograph(h: int, w: int, seed: int) -> np.ndarray:
     y, x = np.mgrid[:h, :w] / max(h, w)
     waves = [np.sin(9 * x + seed) * np.cos(7 * y), np.sin(80 * x * y), np.sin(300 * y)]
     light = 30 + 12 * waves[0] + 6 * waves[1] + 3 * waves[2]
-    return (light[..., None] + rng.normal(0, 3, (h, w, 3))).clip(0, 255).astype(np.uint8)
+    return (
+        (light[..., None] + rng.normal(0, 3, (h, w, 3))).clip(0, 255).astype(np.uint8)
+    )
 
 
 def make_folder(folder: Path, job: str) -> None:
@@ -48,19 +49,24 @@ def make_folder(folder: Path, job: str) -> None:
     count, (h, w), _, _ = JOBS[job]
     folder.mkdir()
     for seed in range(count):
-        Image.fromarray(photograph(h, w, seed)).save(
-            folder / f"{seed}.jpg", quality=92
-        )
+        Image.fromarray(photograph(h, w, seed)).save(folder / f"{seed}.jpg", quality=92)
 
 
 def enhance_job(folder: Path):
-    """The command's own function, in a process that it has prepared."""
-    from lowlight_jax.enhance import __main__ as command
+    from lowlight_jax.inference.batch import Outcome, enhance_files
+    from lowlight_jax.inference.jobs import plan_jobs
+    from lowlight_jax.inference.methods import load_method
+    from lowlight_jax.inference.runner import DEFAULT_MODEL
+    from lowlight_jax.runtime.cache import use_compilation_cache
+
+    use_compilation_cache()  # as the command does
+    method = load_method(DEFAULT_MODEL)
 
     def run() -> None:
-        out = f"{folder}_out"
-        code = command.main([str(folder), "--output", out, "--format", "jpg"])
-        assert code == 0
+        outcome = Outcome()
+        jobs = plan_jobs([folder], folder.with_suffix(".out"), "jpg")
+        enhance_files(jobs, lambda: method, outcome)
+        assert len(outcome.saved) == len(jobs)
 
     return run
 
@@ -94,22 +100,23 @@ def bare_job(job: str):
 
 def work(side: str, job: str, folder: str) -> None:
     """Warms up, then one repeat for each line of input."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the command prints
+    if side == "make":
+        return make_folder(Path(folder), job)
     run = enhance_job(Path(folder)) if side == "enhance" else bare_job(job)
     run()
-    print("ready", file=answers, flush=True)
+    print("ready", flush=True)
     for _ in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
         run()
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB
-        print(seconds, time.process_time() - cpu, peak, file=answers, flush=True)
+        print(seconds, time.process_time() - cpu, peak, flush=True)
 
 
 def compare(job: str, repeats: int, root: Path) -> None:
     folder = root / job.replace(" ", "_")
-    make_folder(folder, job)
+    # By a process of its own: children begin with their parent's peak of memory.
+    subprocess.run([sys.executable, __file__, "--worker", "make", job, folder])
     sides = {
         side: subprocess.Popen(
             [sys.executable, __file__, "--worker", side, job, folder],

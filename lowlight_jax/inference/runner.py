@@ -312,13 +312,20 @@ def _blend(
 
 @functools.cache
 def _compiled(network: "Network") -> Callable:
-    """One jitted function for each network, shared by all its runners."""
+    """One jitted function for each network, shared by all its runners.
+
+    Where compiled functions are kept on disk, lowered ones are too.
+    """
     import jax
     import jax.numpy as jnp
 
+    from lowlight_jax.runtime.cache import exports_folder
     from lowlight_jax.runtime.compiler import cpu_compiler_options
+    from lowlight_jax.runtime.exports import keep_exports
 
-    @functools.partial(jax.jit, compiler_options=cpu_compiler_options())
+    options = {"compiler_options": cpu_compiler_options()}
+
+    @functools.partial(jax.jit, **options)
     def run(
         params: "Params",
         window: jax.Array,
@@ -345,7 +352,8 @@ def _compiled(network: "Network") -> Callable:
             mixed = jnp.round(mixed * full)
         return mixed[0].astype(window.dtype)
 
-    return run
+    folder = exports_folder()
+    return keep_exports(run, repr(network), folder, **options) if folder else run
 
 
 @functools.cache

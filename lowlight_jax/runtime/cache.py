@@ -20,6 +20,7 @@ from lowlight_jax.runtime.outputs import PathError, check_folder
 _OF_COMPILATION = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '([^']+)'"
 )
+_exports_folder: Path | None = None
 
 
 def default_cache_dir() -> Path:
@@ -84,6 +85,11 @@ def _temporary_folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="lowlight_jax-")
 
 
+def exports_folder() -> Path | None:
+    """Where lowered functions are kept: beside compiled ones, if these are."""
+    return _exports_folder
+
+
 def use_compilation_cache() -> None:
     """Keeps compiled functions on disk, so that a second run starts at once.
 
@@ -92,6 +98,7 @@ def use_compilation_cache() -> None:
     """
     import jax  # not above: that would cost every `--help` half a second
 
+    global _exports_folder
     directory = jax.config.jax_compilation_cache_dir
     if directory is None:
         if (root := _cache_dir()) is None:
@@ -105,6 +112,7 @@ def use_compilation_cache() -> None:
         check_folder(Path(directory), "cache")
     except PathError:  # what lies there can be read still; XLA would write its own
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    _exports_folder = Path(directory).with_name("exported")
     _mend_compilation_cache(Path(directory))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import flax.linen as nn
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -65,6 +64,12 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
       WeightsError: not a file of ours, or parameters missing, left over or of another
         shape than the network's.
     """
+    network, flat = _read(path)
+    _check_shapes(path, network, flat)
+    return network, _nested(flat)
+
+
+def _read(path: str | Path) -> tuple[nn.Module, dict[str, np.ndarray]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -76,9 +81,12 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
             f"{path} is not a weights file of lowlight_jax ({e}); expected one written "
             "by training or by save_weights"
         ) from e
-    _check_shapes(path, network, flat)
-    params = {name: jnp.asarray(value) for name, value in flat.items()}
-    return network, flax.traverse_util.unflatten_dict(params, sep="/")
+    return network, flat
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> Any:
+    """On the device, all at once: 8 ms, one by one 360."""
+    return flax.traverse_util.unflatten_dict(jax.device_put(dict(flat)), sep="/")
 
 
 def _check_shapes(
@@ -108,7 +116,8 @@ def load_shipped(name: str) -> tuple[nn.Module, Any]:
             f"no weights named {name!r} ship with lowlight_jax; expected one of "
             f"{', '.join(shipped_names()) or '(none)'}"
         )
-    return load_weights(SHIPPED / f"{name}.safetensors")
+    network, flat = _read(SHIPPED / f"{name}.safetensors")
+    return network, _nested(flat)  # the tests check that they fit: 0.7 s
 
 
 def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
