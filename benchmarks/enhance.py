@@ -64,7 +64,7 @@ def enhance_job(folder: Path):
 
     def run() -> None:
         outcome = Outcome()
-        jobs = plan_jobs([folder], folder.with_suffix(".out"), "jpg")
+        jobs = plan_jobs([folder], Path(f"{folder}_out"), "jpg")
         enhance_files(jobs, lambda: method, outcome)
         assert len(outcome.saved) == len(jobs)
 
@@ -122,7 +122,6 @@ def compare(job: str, repeats: int, root: Path) -> None:
             [sys.executable, __file__, "--worker", side, job, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
         for side in ("bare", "enhance")
