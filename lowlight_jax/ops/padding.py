@@ -1,9 +1,7 @@
 """Reflection at image borders by indices: any size in, any window out.
 
 An image is continued beyond its borders by reflection (1 2 3 -> 3 2 1 2 3 2 1), for
-ever, so that even a 1x1 image has windows of any size. Every network here sees at least
-its own reach of that, never its own zero padding: then the result of a pixel does not
-depend on where the window around it was cut.
+ever, so that even a 1x1 image has windows of any size.
 """
 
 import numpy as np
