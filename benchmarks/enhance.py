@@ -7,8 +7,8 @@ Jobs, JPEG to JPEG: a folder of 40 photographs of 512x512, and one each of 640x3
 decoded, brightened and saved; `runner` the same without files. The bare network is the
 same weights, compiled, on as many pixels, already decoded and on the device, with freed
 memory kept; 24 million pixels are 12 pieces of 1336x1504, which overlap nowhere. Each
-side is a process of its own and they take turns repeat by repeat, so that a busy machine
-slows all alike. Medians, cores kept busy and peak memory.
+side is a process of its own and they take turns repeat by repeat, so that a busy
+machine slows all alike. Medians, cores kept busy and peak memory.
 
 `--start` times the whole command instead, on one 512x512 photograph, from the shell to
 the saved file, with what the run before left in the cache.
