@@ -46,6 +46,12 @@ def logging_as_it_was():
     logging.root.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def exports_as_they_were(monkeypatch):
+    """A command has functions kept, for the rest of its process."""
+    monkeypatch.setattr("lowlight_jax.runtime.cache._exports_folder", None)
+
+
 @pytest.fixture
 def call_command(monkeypatch):
     """`f(module, *words) -> exit code` of a command with flags, in this process.

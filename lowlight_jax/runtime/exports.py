@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lowlight_jax.runtime.whole_file import write_whole
 
 _PACKAGE = Path(__file__).parents[1]
@@ -40,7 +38,7 @@ def keep_exports(function: Callable, name: str, folder: Path, **options) -> Call
     @functools.wraps(function)
     def call(*arguments):
         leaves, structure = jax.tree.flatten(arguments)
-        kinds = tuple((np.shape(leaf), str(np.result_type(leaf))) for leaf in leaves)
+        kinds = tuple(map(jax.typeof, leaves))
         if (structure, kinds) not in made:
             key = (_source_digest(), *_settings(), name, structure, kinds)
             digest = hashlib.sha256(repr(key).encode()).hexdigest()
