@@ -287,3 +287,21 @@ def test_tiles_of_a_network_that_sees_everything_fade_into_each_other():
     blended = _blend(image, iter(results), 48).astype(int)
     assert blended.min() == 100 and blended.max() == 140
     assert np.abs(np.diff(blended, axis=1)).max() <= 2
+
+
+class Elsewhere(DualNetwork):
+    """A network that this package does not hold."""
+
+
+@pytest.mark.parametrize("kind, entries", [(DualNetwork, 1), (Elsewhere, 0)])
+def test_exports_are_kept_of_our_own_networks_alone(
+    params, tmp_path, monkeypatch, kind, entries
+):
+    monkeypatch.setattr("lowlight_jax.runtime.cache._exports_folder", tmp_path)
+    network = kind(max_gain=15.0)  # not compiled by any other test
+    image = photograph(20, 30)
+    kept = Runner(network, params)(image)
+    assert len(list(tmp_path.iterdir())) == entries
+    monkeypatch.setattr("lowlight_jax.runtime.cache._exports_folder", None)
+    _compiled.cache_clear()
+    np.testing.assert_array_equal(kept, Runner(network, params)(image))

@@ -314,7 +314,8 @@ def _blend(
 def _compiled(network: "Network") -> Callable:
     """One jitted function for each network, shared by all its runners.
 
-    Where compiled functions are kept on disk, lowered ones are too.
+    Where compiled functions are kept on disk, lowered ones are too; not those of
+    networks from elsewhere, whose source could change without a sign.
     """
     import jax
     import jax.numpy as jnp
@@ -352,7 +353,8 @@ def _compiled(network: "Network") -> Callable:
             mixed = jnp.round(mixed * full)
         return mixed[0].astype(window.dtype)
 
-    folder = exports_folder()
+    is_ours = type(network).__module__.startswith("lowlight_jax.")
+    folder = exports_folder() if is_ours else None
     return keep_exports(run, repr(network), folder, **options) if folder else run
 
 

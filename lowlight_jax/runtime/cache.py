@@ -86,7 +86,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory:
 
 
 def exports_folder() -> Path | None:
-    """Where lowered functions are kept: beside compiled ones, if these are."""
+    """Where lowered functions are kept: with compiled ones, if these are."""
     return _exports_folder
 
 
@@ -112,7 +112,7 @@ def use_compilation_cache() -> None:
         check_folder(Path(directory), "cache")
     except PathError:  # what lies there can be read still; XLA would write its own
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-    _exports_folder = Path(directory).with_name("exported")
+    _exports_folder = Path(directory) / "exported"
     _mend_compilation_cache(Path(directory))
 
 
