@@ -23,6 +23,7 @@ from lowlight_jax.checks import as_image, as_mask, number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.files import Photo, Source, read_photo
 from lowlight_jax.inference.finish import blend, converted, finish
+from lowlight_jax.inference.onnx_runtime import load_onnx, takes_onnx
 from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.progress import Listener, listening
@@ -87,7 +88,7 @@ class ClassicalMethod:
 
 
 def load_method(
-    model: str | Path, params: Sequence[str] = ()
+    model: str | Path, params: Sequence[str] = (), backend: str = "jax"
 ) -> "Runner | ClassicalMethod":
     """What `--model` names, ready for images.
 
@@ -95,9 +96,10 @@ def load_method(
       model: the name of weights that ship or of a classical method, the workdir of a
         training, or a `.safetensors` file.
       params: of a classical method, texts like "exponent=0.5".
+      backend: of a network, see `onnx_runtime.takes_onnx`.
     Raises:
       ValueError: there is nothing of this name, or it cannot have these parameters.
-      ImportError: the method needs an extra that is not installed.
+      ImportError: the method or the back end needs an extra that is not installed.
     """
     if (method := _load_classical(str(model), params)) is not None:
         return method
@@ -106,10 +108,12 @@ def load_method(
             f"{model} is a network, and only classical methods have parameters; leave "
             "--param out"
         )
-    check_devices()
     from lowlight_jax import weights
     from lowlight_jax.inference.runner import Runner
 
+    on_onnx = takes_onnx(backend, model)
+    if not on_onnx:
+        check_devices()
     if str(model) not in weights.shipped_names():
         model = user_path(model)
     if str(model) not in weights.shipped_names() and not Path(model).exists():
@@ -117,7 +121,7 @@ def load_method(
             f"{model}: there is no such network, classical method, workdir or file; "
             "`python -m lowlight_jax.enhance --list` shows all"
         )
-    return Runner(*weights.load_any(model))
+    return Runner(load_onnx(model)) if on_onnx else Runner(*weights.load_any(model))
 
 
 def is_classical(name: str) -> bool:
