@@ -27,6 +27,7 @@ from lowlight_jax.inference.onnx_runtime import load_onnx, takes_onnx
 from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.progress import Listener, listening
+from lowlight_jax.weights import SHIPPED, shipped_names
 
 if TYPE_CHECKING:
     from lowlight_jax.inference.runner import Runner
@@ -114,9 +115,9 @@ def load_method(
     on_onnx = takes_onnx(backend, model)
     if not on_onnx:
         check_devices()
-    if str(model) not in weights.shipped_names():
+    if str(model) not in shipped_names():
         model = user_path(model)
-    if str(model) not in weights.shipped_names() and not Path(model).exists():
+    if str(model) not in shipped_names() and not Path(model).exists():
         raise ValueError(
             f"{model}: there is no such network, classical method, workdir or file; "
             "`python -m lowlight_jax.enhance --list` shows all"
@@ -126,6 +127,8 @@ def load_method(
 
 def is_classical(name: str) -> bool:
     """Whether a name is that of a classical method; all others are networks."""
+    if name in shipped_names():  # classical methods import much: half a second
+        return False
     from lowlight_jax.baselines import METHODS, inpainting
 
     return name in METHODS or name in map(str.lower, inpainting.METHODS)
@@ -133,12 +136,12 @@ def is_classical(name: str) -> bool:
 
 def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
     """None for other names."""
+    if not is_classical(name):
+        return None
     from lowlight_jax.baselines import METHODS, inpainting
     from lowlight_jax.baselines.method import parse_params
 
     filling = {title.lower(): f for title, f in inpainting.METHODS.items()}
-    if not is_classical(name):
-        return None
     function = filling.get(name) or METHODS[name]
     try:
         function = functools.partial(function, **parse_params(function, params))
@@ -252,8 +255,6 @@ def print_list() -> None:
 
 
 def _network_rows() -> list[tuple[str, ...]]:
-    from lowlight_jax.weights import SHIPPED, shipped_names
-
     rows = []
     for name in shipped_names():
         card = (SHIPPED / f"{name}.md").read_text("utf-8")

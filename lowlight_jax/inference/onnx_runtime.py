@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lowlight_jax.onnx_graphs import DECLARED
 from lowlight_jax.tasks.control import Control
 from lowlight_jax.weights import SHIPPED
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from lowlight_jax.tasks.task import Task
 
 BACKENDS = ("auto", "jax", "onnxruntime")
-DECLARED = "lowlight_jax"  # key of a model's own metadata
 _ACCELERATORS = ("jax_plugins", "libtpu")  # what the extras "cuda" and "tpu" install
 
 

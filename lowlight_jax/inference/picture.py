@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from lowlight_jax.inference.tiles import MARGIN_PX
+from lowlight_jax.ops.padding import MARGIN_PX
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.task import Network
 
@@ -75,7 +75,7 @@ def _reflected(size: Size, stride: int, margin: int) -> jax.Array:
 
 
 def _thumbnail(image: jax.Array, full: int) -> jax.Array:
-    """`ops.thumbnail.make_thumbnail`, `[1, 128, 128, 3]`: means of boxes as products."""
+    """`ops.thumbnail.make_thumbnail`, `[1, 128, 128, 3]`, as products."""
     h, w, _ = image.shape
     exact = jax.lax.Precision.HIGHEST
     image = image.astype(jnp.float32)

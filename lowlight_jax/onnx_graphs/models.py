@@ -15,11 +15,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from lowlight_jax import __version__
-from lowlight_jax.inference.onnx_runtime import DECLARED
-from lowlight_jax.inference.tiles import MARGIN_PX
 from lowlight_jax.models import name_of
+from lowlight_jax.onnx_graphs import DECLARED
 from lowlight_jax.onnx_graphs.builder import Graph, Value, tensor
 from lowlight_jax.onnx_graphs.networks import Inputs, predict
+from lowlight_jax.ops.padding import MARGIN_PX
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.task import Network
 
