@@ -1,8 +1,9 @@
 """Each network of `lowlight_jax.models` again, as operations of an ONNX graph.
 
 The functions follow the networks line by line, NCHW instead of NHWC, and take their
-parameters as they are. What a mistake here would break, `file.parity` measures before
-anything is written.
+parameters as they are; where they part, for speed, results agree to within rounding.
+`lowlight_jax.export` compares them before anything is written, and the tests do for the
+graphs that ship.
 """
 
 import math
@@ -18,7 +19,7 @@ from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
 from lowlight_jax.models.dual_grid import DualGridNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
-from lowlight_jax.onnx_graphs.builder import Graph, Value
+from lowlight_jax.onnx_graphs.builder import Graph, Layer, Value
 from lowlight_jax.tasks import brightening
 from lowlight_jax.tasks.brightening import LIGHT
 from lowlight_jax.tasks.task import Network
@@ -68,9 +69,9 @@ def predict(g: Graph, network: Network, params: Params, given: Inputs) -> Value:
         return _repaired(g, network, params, given)
     enhance, denoise = _modules(network)
     enhanced = enhance(g, network, params, given)
-    if "denoise" not in network.controls:
-        return _in_light(g, enhanced, given.controls).pred
     pred, log_gain = _in_light(g, enhanced, given.controls)
+    if "denoising" not in params:
+        return pred
     amount = given.controls["denoise"]
 
     def denoised(g: Graph) -> list[Value]:
@@ -210,36 +211,45 @@ def _global_enhance(
     coarse: Callable,
     min_gain: float,
 ) -> Enhanced:
-    """`dual_global.GlobalEnhancement`; `coarse` gives log gain and log toe, or None."""
+    """`dual_global.GlobalEnhancement`.
+
+    `coarse` gives the log gain, of which `less` is subtracted before it is multiplied
+    by `scale`, and the log toe, or None.
+    """
     params, low, thumbnail = params["enhancement"], given.image, given.thumbnail
     if not network.uses_thumbnail:
         side = dual_global.THUMBNAIL_PX
         thumbnail = g.constant(np.full((1, 3, side, side), 0.05, np.float32))
     lowest, highest = math.log(min_gain), math.log(network.max_gain)
     middle, width = (lowest + highest) / 2, highest - lowest
+    # Bounds are lowest + width * sigmoid(scale * (log gain - middle)); scale and middle
+    # are worked into the layers that give the log gain, which saves passes.
+    scale = 4 / width
+    scaled, log_toe = coarse(
+        g, params["coarse"], low, thumbnail, given.place, scale=scale, less=middle
+    )
+    ends = lowest if log_toe is None else g.add(log_toe, lowest)
 
-    def bounded(log_gain: Value, log_toe: Value | None) -> Value:
-        """0.5 + 0.5 tanh(x / 2) is the sigmoid."""
-        x = g.op("Sigmoid", g.mul(g.sub(log_gain, middle), 4 / width))
-        x = g.add(g.mul(x, width), lowest)
-        return x if log_toe is None else g.add(x, log_toe)
+    def bounded(scaled: Value) -> Value:
+        return g.add(g.mul(g.op("Sigmoid", scaled), width), ends)
 
-    log_gain, log_toe = coarse(g, params["coarse"], low, thumbnail, given.place)
-    coarse_log_gain = bounded(log_gain, log_toe)
-    coarse_pred = g.mul(low, g.op("Exp", coarse_log_gain))
-    correction = _local_correction(g, params["fine"], coarse_pred, coarse_log_gain)
-    log_gain = bounded(g.add(log_gain, correction), log_toe)
+    log_gain = bounded(scaled)
+    coarse_pred = g.mul(low, g.op("Exp", log_gain))
+    correction = _local_correction(g, params["fine"], coarse_pred, log_gain, scale)
+    log_gain = bounded(g.add(scaled, correction))
     return Enhanced(g.mul(low, g.op("Exp", log_gain)), log_gain)
 
 
 def _local_correction(
-    g: Graph, params: Params, coarse_pred: Value, coarse_log_gain: Value
+    g: Graph, params: Params, coarse_pred: Value, coarse_log_gain: Value, scale: float
 ) -> Value:
-    x = _pooled(g, "AveragePool", g.concat(coarse_pred, coarse_log_gain), 4)
-    x = g.conv(x, params["quarter"], relu=True)
+    """`dual_global.LocalCorrection`, times `scale`."""
+    pooled = [_pooled(g, "AveragePool", x, 4) for x in (coarse_pred, coarse_log_gain)]
+    x = g.conv(g.concat(*pooled), params["quarter"], relu=True)
     x = g.conv(x, params["mix"], relu=True)
     x = g.conv_transposed(x, params["up_half"], relu=True)
-    return g.conv_transposed(x, params["up_full"])
+    last = {name: scale * np.asarray(w) for name, w in params["up_full"].items()}
+    return g.conv_transposed(x, last)
 
 
 def _pooled(g: Graph, kind: str, x: Value, side: int) -> Value:
@@ -247,7 +257,13 @@ def _pooled(g: Graph, kind: str, x: Value, side: int) -> Value:
 
 
 def _log_dark(g: Graph, light: Value) -> Value:
-    return g.op("Log", g.add(g.at_least(light, 0.0), _DARK))
+    return g.op("Log", g.add(light, _DARK))
+
+
+def _channel_mean(g: Graph, x: Value) -> Value:
+    """Four times faster than ReduceMean."""
+    red, green, blue = g.op("Split", x, outputs=3, axis=1)
+    return g.mul(g.add(g.add(red, green), blue), 1 / 3)
 
 
 def _sorted(g: Graph, x: Value, count: int) -> Value:
@@ -258,49 +274,80 @@ def _sorted(g: Graph, x: Value, count: int) -> Value:
     return values
 
 
-def _curve(g: Graph, position: Value, heights: Value, knots: int) -> Value:
-    """What a polyline is at `position`, one for each channel.
+class _Curve(NamedTuple):
+    """Polylines in log(value) relative to a mean, with evenly spaced knots."""
 
-    A line from its first height, with a change of slope at each knot, instead of a sum
-    of hats: fewer passes over the image.
+    knots: int
+    lowest: float
+    highest: float
 
-    Args:
-      position: `[1, 3, h, w]`, in knots, 0 to knots - 1.
-      heights: `[1, knots * 3, h, w]` or `[1, knots * 3, 1, 1]`, from `_bends`.
-    """
-    hinges = knots - 1
-    copies = [np.zeros((3, 3)), *hinges * [np.eye(3)]]
-    starts = np.append(np.ones(3), -np.repeat(np.arange(hinges), 3))
-    copying = {"kernel": np.concatenate(copies, axis=1)[None, None], "bias": starts}
-    beyond = g.conv(position, copying, relu=True)
-    terms = g.mul(beyond, heights)
-    adding = {"kernel": np.tile(np.eye(3), (knots, 1))[None, None], "bias": np.zeros(3)}
-    return g.conv(terms, adding)
+    @property
+    def spacing(self) -> float:
+        return (self.highest - self.lowest) / (self.knots - 1)
+
+    def terms(self, layer: Layer, scale: float) -> dict[str, np.ndarray]:
+        """A layer that gives heights of knots, made to give what `at` takes.
+
+        With k knots at x_0 = 0, x_1, ..., a polyline is a line from its first height,
+        with a change of slope at each knot but the last: c + s_0 x + sum of
+        (s_i - s_(i-1)) max(x, x_i), where the constant makes up for max(x, x_i) being
+        x_i and not 0 before its knot. So a knot costs three passes over the image.
+        """
+        mix = np.zeros((self.knots, self.knots))  # rows: the constant, then slopes
+        for i in range(self.knots - 1):
+            slope = np.zeros(self.knots)
+            slope[i : i + 2] = -1 / self.spacing, 1 / self.spacing
+            mix[i + 1] += slope
+            if i + 2 < self.knots:
+                mix[i + 2] -= slope
+        mix[0, 0] = 1
+        mix[0] -= np.arange(self.knots - 1) * self.spacing @ mix[1:]
+        spread = scale * np.kron(mix.T, np.eye(3))
+        return {name: np.asarray(w, np.float64) @ spread for name, w in layer.items()}
+
+    def at(
+        self,
+        g: Graph,
+        low: Value,
+        mean: Value,
+        terms: list[Value],
+        everywhere: Callable[[Value], Value],
+    ) -> Value:
+        """What the curves are at `low`, `[1, 3, h, w]`.
+
+        Args:
+          mean: what log values are relative to.
+          terms: `[1, 3, ...]` each, from `terms`.
+          everywhere: `[1, 3, ...]` to `[1, 3, h, w]`, or what is broadcast to it.
+        """
+        x = g.sub(_log_dark(g, low), g.add(mean, self.lowest))
+        x = g.clip(x, 0.0, self.highest - self.lowest)
+        constant, slope, *bends = map(everywhere, terms)
+        y = g.add(g.mul(x, slope), constant)
+        for i, bend in enumerate(bends, 1):
+            y = g.add(y, g.mul(g.at_least(x, i * self.spacing), bend))
+        return y
 
 
-def _bends(layer: Mapping[str, Any], knots: int) -> dict[str, np.ndarray]:
-    """The layer that gives heights of knots, so that it gives what `_curve` takes.
-
-    The first height, the first slope, then each change of slope.
-    """
-    bends = np.zeros((knots, knots))
-    bends[0, 0] = 1
-    for i in range(1, knots):
-        bends[i, i - 1 : i + 1] = -1, 1
-        if i > 1:
-            bends[i, i - 2 : i] -= -1, 1
-    mix = np.kron(bends.T, np.eye(3))
-    return {
-        "kernel": np.asarray(layer["kernel"], np.float64) @ mix,
-        "bias": np.asarray(layer["bias"], np.float64) @ mix,
-    }
+def _split_terms(g: Graph, terms: Value, curve: _Curve, constant: Value) -> list[Value]:
+    """One value for each knot, with a number added to the first."""
+    first, *others = g.op("Split", terms, outputs=curve.knots, axis=1)
+    return [g.add(first, constant), *others]
 
 
 def _tone_curve(
-    g: Graph, params: Params, low: Value, thumbnail: Value, place: None
+    g: Graph,
+    params: Params,
+    low: Value,
+    thumbnail: Value,
+    place: None,
+    *,
+    scale: float,
+    less: float,
 ) -> tuple[Value, None]:
-    """`dual_global.ToneCurve`."""
+    """`dual_global.ToneCurve`, as `_global_enhance` wants it."""
     del place
+    curve = _Curve(dual_global._KNOTS, dual_global._LOWEST, dual_global._HIGHEST)
     light = _log_dark(g, _pooled(g, "AveragePool", thumbnail, dual_global._TILE_PX))
     count = (dual_global.THUMBNAIL_PX // dual_global._TILE_PX) ** 2
     mean = g.mean(light, 1, 2, 3)
@@ -309,79 +356,93 @@ def _tone_curve(
     quantiles = g.sub(g.transpose(g.mean(parts, 2), 2, 1, 0), mean)
     x = g.concat(g.reshape(quantiles, 1, -1, 1, 1), g.add(mean, 3.0))
     x = g.conv(x, params["hidden"], relu=True)
-    heights = g.conv(x, _bends(params["heights"], dual_global._KNOTS))
-    position = _knot_position(g, low, mean, dual_global)
-    curve = _curve(g, position, heights, dual_global._KNOTS)
-    return g.sub(curve, g.add(mean, 1.0)), None
-
-
-def _knot_position(g: Graph, low: Value, mean: Value, sizes: Any) -> Value:
-    """Where a pixel's value lies on the curves; sizes are those of a module."""
-    spacing = (sizes._HIGHEST - sizes._LOWEST) / (sizes._KNOTS - 1)
-    value = g.sub(_log_dark(g, low), g.add(mean, sizes._LOWEST))
-    return g.clip(g.div(value, spacing), 0.0, sizes._KNOTS - 1.0)
+    terms = g.conv(x, curve.terms(params["heights"], scale))
+    constant = g.mul(g.add(mean, 1.0 + less), -scale)
+    terms = _split_terms(g, terms, curve, constant)
+    return curve.at(g, low, mean, terms, lambda term: term), None
 
 
 def _global_denoise(
     g: Graph, network: DualGlobalNetwork, params: Params, noisy: Value, log_gain: Value
 ) -> Value:
-    """`dual_global.GlobalDenoising`."""
+    """`dual_global.GlobalDenoising`, all of it on blocks of 2x2 pixels as channels.
+
+    There, and on blocks of blocks, the filters of 3 with wider taps are dense ones, and
+    what is beyond the border is the nearest sample; only the noise is spread to pixels.
+    """
     del network
 
     def conv(x: Value, name: str, **options) -> Value:
         return g.conv(x, params[name], **options)
 
-    def per_pixel(x: Value, count: int, side: int, name: str) -> list[Value]:
-        x = g.spread(conv(x, name), side)
-        return g.op("Split", x, outputs=count, axis=1)
+    def noise_of(band: Value, rest: Value, share: Value) -> Value:
+        return g.add(rest, g.mul(g.op("Sigmoid", share), band))
 
-    def noise_of(bands: list[Value], rest: Value, *shares: Value) -> Value:
-        for share, band in zip(shares, bands, strict=True):
-            rest = g.add(rest, g.mul(g.op("Sigmoid", share), band))
-        return rest
+    image = g.gather(noisy, 2)
+    smooth = g.gather(_smooth(g, noisy, 3), 2)
+    smoother = _smooth(g, smooth, 12)
+    fine_bands = g.sub(image, smooth), g.sub(smooth, smoother)
+    quarters = g.gather(smoother, 2)
+    coarse_band = g.sub(quarters, _smooth(g, quarters, 48))
 
-    *fine_bands, coarse_band = _bands(g, noisy)
-    half = g.gather(g.concat(noisy, g.mean(log_gain, 1)), 2)
-    half = conv(half, "half", relu=True)
+    gain = g.gather(_channel_mean(g, log_gain), 2)
+    order = np.arange(16).reshape(4, 4)  # of each pixel three colours, then the gain
+    order = np.append(order[:, :3], order[:, 3])
+    first = dict(
+        params["half"], kernel=np.asarray(params["half"]["kernel"])[:, :, order]
+    )
+    half = g.conv(g.concat(image, gain), first, relu=True)
     quarter = conv(half, "to_quarter", stride=2, relu=True)
     quarter = conv(quarter, "quarter", relu=True)
     x = conv(quarter, "to_eighth", stride=2, relu=True)
     x = conv(x, "eighth", relu=True)
     x = g.add(g.conv_transposed(x, params["up_quarter"], relu=True), quarter)
     x = conv(x, "merge_quarter", relu=True)
-    coarse_noise = noise_of([coarse_band], *per_pixel(x, 2, 4, "coarse_noise"))
-    coarse_pred = g.sub(noisy, coarse_noise)
+    # 4x4 pixels, two images of 3 colours: pixels in the order of blocks of blocks.
+    order = np.arange(96).reshape(2, 2, 2, 2, 2, 3).transpose(4, 0, 2, 1, 3, 5)
+    noise = g.conv(x, _reordered(params["coarse_noise"], order))
+    noise = noise_of(coarse_band, *g.op("Split", noise, outputs=2, axis=1))
+    coarse = g.spread(noise, 2)
     x = g.add(g.conv_transposed(x, params["up_half"], relu=True), half)
-    x = g.add(x, conv(g.gather(coarse_pred, 2), "show_half"))
+    x = g.add(x, conv(g.sub(image, coarse), "show_half"))
     x = conv(x, "merge_half", relu=True)
     x = g.add(x, conv(conv(x, "refine", relu=True), "refine_end"))
-    noise = noise_of(fine_bands, *per_pixel(x, 3, 2, "noise"))
-    return g.add(coarse_noise, noise)
+    order = np.arange(36).reshape(2, 2, 3, 3).transpose(2, 0, 1, 3)
+    x = g.conv(x, _reordered(params["noise"], order))
+    noise, *shares = g.op("Split", x, outputs=3, axis=1)
+    for band, share in zip(fine_bands, shares, strict=True):
+        noise = noise_of(band, noise, share)
+    return g.spread(g.add(coarse, noise), 2)
 
 
-def _bands(g: Graph, image: Value) -> list[Value]:
+def _reordered(layer: Layer, order: np.ndarray) -> dict[str, np.ndarray]:
+    """A layer that gives its channels in another order."""
+    return {name: np.asarray(w)[..., order.ravel()] for name, w in layer.items()}
+
+
+def _smooth(g: Graph, x: Value, channels: int) -> Value:
+    """Weights 1 2 1 along both axes; beyond the border is the sample there."""
     binomial = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
-    kernel = g.constant(np.tile(binomial, (3, 1, 1, 1)))
-    bands = []
-    for step in dual_global._BAND_STEPS:
-        padded = image
-        for axis in (2, 3):  # beyond the border, a sample's neighbour is itself
-            first = g.slice(padded, axis, 0, step)
-            last = g.slice(padded, axis, -step, 2**31)
-            padded = g.concat(first, padded, last, axis=axis)
-        smooth = g.op("Conv", padded, kernel, group=3, dilations=(step, step))
-        bands.append(g.sub(image, smooth))
-        image = smooth
-    return bands
+    kernel = g.constant(np.tile(binomial, (channels, 1, 1, 1)))
+    padded = g.op("Pad", x, g.integers(0, 0, 1, 1, 0, 0, 1, 1), mode="edge")
+    return g.op("Conv", padded, kernel, group=channels)
 
 
 # models.dual_grid
 
 
 def _curve_grid(
-    g: Graph, params: Params, low: Value, thumbnail: Value, place: Value
+    g: Graph,
+    params: Params,
+    low: Value,
+    thumbnail: Value,
+    place: Value,
+    *,
+    scale: float,
+    less: float,
 ) -> tuple[Value, Value]:
-    """`dual_grid.CurveGrid`."""
+    """`dual_grid.CurveGrid`, its log gain as `_global_enhance` wants it."""
+    curve = _Curve(dual_grid._KNOTS, dual_grid._LOWEST, dual_grid._HIGHEST)
     side = dual_global.THUMBNAIL_PX // dual_grid._TILE_PX
     tile_means = _pooled(g, "AveragePool", thumbnail, dual_grid._TILE_PX)
     tile_maxima = _pooled(g, "MaxPool", thumbnail, dual_grid._TILE_PX)
@@ -402,24 +463,25 @@ def _curve_grid(
     x = g.conv(x, params["to_places"], stride=2, relu=True)
     x = g.op("Relu", g.add(x, g.conv(scene, params["show_scene"])))
     x = g.conv(x, params["places"], relu=True)
-    knots = dual_grid._KNOTS
-    heights = g.add(
-        g.conv(scene, _bends(params["heights_scene"], knots)),
-        g.conv(x, _bends(params["heights_places"], knots)),
+    terms = g.add(
+        g.conv(scene, curve.terms(params["heights_scene"], scale)),
+        g.conv(x, curve.terms(params["heights_places"], scale)),
     )
-    places = side // 4
+    terms = _split_terms(g, terms, curve, g.mul(g.add(mean, 1.0 + less), -scale))
     at_rows, at_columns = (
-        _between_places(g, place, axis, g.size(low, axis + 2), places)
+        _between_places(g, place, axis, g.size(low, axis + 2), side // 4)
         for axis in (0, 1)
     )
-    heights = g.op("MatMul", heights, g.transpose(at_columns, 1, 0))
-    heights = g.op("MatMul", at_rows, heights)
-    curve = _curve(g, _knot_position(g, low, mean, dual_grid), heights, knots)
+    at_columns = g.transpose(at_columns, 1, 0)
+
+    def everywhere(term: Value) -> Value:
+        return g.op("MatMul", at_rows, g.op("MatMul", term, at_columns))
+
     whites = g.op("ReduceMax", tile_maxima, axes=(1,), keepdims=1)
     whites = _sorted(g, g.reshape(whites, 1, side**2), side**2)
     white = g.slice(whites, 1, side**2 - dual_grid._WHITEST, side**2)
     white = g.reshape(g.mean(white, 1), 1, 1, 1, 1)
-    return g.sub(curve, g.add(mean, 1.0)), _log_toe(g, low, white)
+    return curve.at(g, low, mean, terms, everywhere), _log_toe(g, low, white)
 
 
 def _between_places(
@@ -440,7 +502,7 @@ def _between_places(
 def _log_toe(g: Graph, low: Value, white: Value) -> Value:
     white = g.clip(white, 0.0, 1.0)
     cube = g.mul(g.mul(white, white), g.mul(white, dual_grid._BLACK))
-    mean = g.mean(low, 1)
+    mean = _channel_mean(g, low)
     power = g.add(g.mul(mean, mean), 1e-8)
     return g.op("Log", g.div(power, g.add(power, g.mul(cube, cube))))
 
