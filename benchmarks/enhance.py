@@ -4,14 +4,15 @@
 
 Jobs, JPEG to JPEG: a folder of 40 photographs of 512x512, and one each of 640x360,
 1280x720, 1920x1080 and 6000x4000. `enhance` is the command without its start: files
-decoded, brightened and saved; `runner` the same without files. The bare network is the
+decoded, brightened and saved; `runner` the same without files; both by JAX and, where
+it is installed, by ONNX Runtime. The bare network is the
 same weights, compiled, on as many pixels, already decoded and on the device, with freed
 memory kept; 24 million pixels are 12 pieces of 1336x1504, which overlap nowhere. Each
 side is a process of its own and they take turns repeat by repeat, so that a busy
 machine slows all alike. Medians, cores kept busy and peak memory.
 
-`--start` times the whole command instead, on one 512x512 photograph, from the shell to
-the saved file, with what the run before left in the cache.
+`--start` times the whole command instead, on one photograph of 400x600, from the shell
+to the saved file, by both in turns, with what the run before left in the cache.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,8 @@ JOBS = {
     "1080p": (1, (1080, 1920), (1080, 1920), 1),
     "24 MP": (1, (4000, 6000), (1336, 1504), 12),
 }
+BACKENDS = ["jax"] + ["onnxruntime"] * bool(find_spec("onnxruntime"))
+SIDES = [f"{kind} {backend}" for kind in ("runner", "enhance") for backend in BACKENDS]
 
 
 def photograph(h: int, w: int, seed: int) -> np.ndarray:
@@ -55,15 +59,16 @@ def make_folder(folder: Path, job: str) -> None:
         Image.fromarray(photograph(h, w, seed)).save(folder / f"{seed}.jpg", quality=92)
 
 
-def enhance_job(folder: Path):
+def enhance_job(folder: Path, backend: str):
     from lowlight_jax.inference.batch import Outcome, enhance_files
     from lowlight_jax.inference.jobs import plan_jobs
     from lowlight_jax.inference.methods import load_method
     from lowlight_jax.inference.runner import DEFAULT_MODEL
     from lowlight_jax.runtime.cache import use_compilation_cache
 
-    use_compilation_cache()  # as the command does
-    method = load_method(DEFAULT_MODEL)
+    if backend == "jax":
+        use_compilation_cache()  # as the command does
+    method = load_method(DEFAULT_MODEL, backend=backend)
 
     def run() -> None:
         outcome = Outcome()
@@ -74,11 +79,11 @@ def enhance_job(folder: Path):
     return run
 
 
-def runner_job(job: str):
+def runner_job(job: str, backend: str):
     from lowlight_jax.inference.runner import Enhancer
 
     count, (h, w), _, _ = JOBS[job]
-    enhancer, image = Enhancer(), photograph(h, w, 0)
+    enhancer, image = Enhancer(backend=backend), photograph(h, w, 0)
 
     def run() -> None:
         for _ in range(count):
@@ -118,10 +123,13 @@ def work(side: str, job: str, folder: str) -> None:
     """Warms up, then one repeat for each line of input."""
     if side == "make":
         return make_folder(Path(folder), job)
-    if side == "enhance":
-        run = enhance_job(Path(folder))
+    kind, _, backend = side.partition(" ")
+    if kind == "bare":
+        run = bare_job(job)
+    elif kind == "runner":
+        run = runner_job(job, backend)
     else:
-        run = {"bare": bare_job, "runner": runner_job}[side](job)
+        run = enhance_job(Path(folder), backend)
     run()
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -143,7 +151,7 @@ def compare(job: str, repeats: int, root: Path) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for side in ("bare", "runner", "enhance")
+        for side in ("bare", *SIDES)
     }
     found = {side: [] for side in sides}
     for process in sides.values():
@@ -158,7 +166,7 @@ def compare(job: str, repeats: int, root: Path) -> None:
     }
     for side, (seconds, cpu, peak) in medians.items():
         print(
-            f"{job:8} {side:8} {seconds:8.3f} {seconds / medians['bare'][0]:7.2f}"
+            f"{job:8} {side:20} {seconds:8.3f} {seconds / medians['bare'][0]:7.2f}"
             f" {cpu / seconds:7.2f} {peak:9.0f}",
             flush=True,
         )
@@ -167,21 +175,23 @@ def compare(job: str, repeats: int, root: Path) -> None:
 
 
 def time_start(repeats: int, root: Path) -> None:
-    make_folder(root / "start", "1080p")
-    photo, out = root / "start" / "one.jpg", root / "one.png"
+    photo, out = root / "one.jpg", root / "one.png"
     from PIL import Image
 
-    Image.fromarray(photograph(512, 512, 0)).save(photo)
-    command = [Path(sys.executable).parent / "lowlight", "enhance", photo]
-    seconds = []
+    Image.fromarray(photograph(400, 600, 0)).save(photo)
+    lowlight = [Path(sys.executable).parent / "lowlight", "enhance", photo]
+    commands = {b: [*lowlight, "--backend", b, "--output", out] for b in BACKENDS}
+    seconds = {backend: [] for backend in BACKENDS}
     for _ in range(repeats + 2):
-        start = time.perf_counter()
-        subprocess.run([*command, "--output", out], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    print(
-        f"first run {seconds[0]:.2f} s, second {seconds[1]:.2f} s, median of the next "
-        f"{repeats}: {statistics.median(seconds[2:]):.2f} s"
-    )
+        for backend, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds[backend].append(time.perf_counter() - start)
+    for backend, (first, second, *others) in seconds.items():
+        print(
+            f"{backend:12} first run {first:.2f} s, second {second:.2f} s, median of "
+            f"the next {repeats}: {statistics.median(others):.2f} s"
+        )
 
 
 def main() -> None:
@@ -196,7 +206,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.start:
             return time_start(args.repeats, Path(folder))
-        print("job      side      seconds  / bare   cores  peak MiB")
+        print(f"job      {'side':20}  seconds  / bare   cores  peak MiB")
         for job in [args.job] if args.job else JOBS:
             compare(job, args.repeats, Path(folder))
 

@@ -22,6 +22,7 @@ PerImage = Float[Array, " b"]
 Scalar = Float[Array, ""]
 Images8 = UInt8[Array, "b h w c"]
 
+Size = Any  # an int or, while a function is exported, a symbolic dimension
 Params = Any  # nested dict of arrays by Flax paths
 Batch = dict[str, jax.Array | np.ndarray]
 Metrics = dict[str, Shaped[Array, ""]]  # of float32; counts are int32

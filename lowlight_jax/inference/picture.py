@@ -15,8 +15,7 @@ from jax.typing import DTypeLike
 from lowlight_jax.ops.padding import MARGIN_PX
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.task import Network
-
-Size = Any  # int, or a symbolic dimension of jax.export
+from lowlight_jax.types import Size
 
 
 def picture_function(

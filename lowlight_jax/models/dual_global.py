@@ -35,6 +35,7 @@ from lowlight_jax.types import (
     Enhanced,
     Images,
     Places,
+    Size,
     Thumbnails,
 )
 
@@ -299,7 +300,7 @@ def _smooth(rows: jax.Array, step: int, axis: int) -> jax.Array:
     """Weights 1 2 1; beyond the border, a sample's neighbour is the sample itself."""
     size = rows.shape[axis]
 
-    def part(start: int, stop: int) -> jax.Array:
+    def part(start: Size, stop: Size) -> jax.Array:
         return jax.lax.slice_in_dim(rows, start, stop, axis=axis)
 
     def mean(before: jax.Array, here: jax.Array, after: jax.Array) -> jax.Array:

@@ -12,8 +12,6 @@ colour matrices. All sizes are chosen.
 Height and width must be multiples of `dual_global.STRIDE`.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,7 +25,7 @@ from lowlight_jax.models.dual_global import (
     GlobalEnhancement,
 )
 from lowlight_jax.models.layers import Conv
-from lowlight_jax.types import Images, Places, Thumbnails
+from lowlight_jax.types import Images, Places, Size, Thumbnails
 
 Ends = Float[Array | np.ndarray, "_ 2"]  # of a window along an axis of its picture
 
@@ -135,11 +133,8 @@ def _log_toe(low: Images, white: jax.Array) -> jax.Array:
     return jnp.log(power / (power + (_BLACK * white**3) ** 2))
 
 
-def _between_places(ends: Ends, size: Any, count: int) -> jax.Array:
-    """`[b, size, count]`: how much each of `count` places says at a pixel, linearly.
-
-    `size` is an int, or while it is exported a symbolic dimension.
-    """
+def _between_places(ends: Ends, size: Size, count: int) -> jax.Array:
+    """`[b, size, count]`: how much each of `count` places says at a pixel, linearly."""
     start, end = jnp.split(jnp.asarray(ends), 2, axis=1)
     at = start + (end - start) * (jnp.arange(size)[None] + 0.5) / size
     at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)
