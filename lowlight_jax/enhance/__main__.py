@@ -53,7 +53,7 @@ from lowlight_jax.runtime.command import (
 from lowlight_jax.runtime.outputs import user_path
 
 PROG = "python -m lowlight_jax.enhance"
-FORMATS = ("png", "jpg", "webp", "tif")
+FORMATS = ("png", "jpg", "webp", "tif", "avif", "heic")
 
 _EPILOG = """\
 examples:
@@ -64,6 +64,7 @@ examples:
   %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
   %(prog)s damaged.png --output repaired.png --model inpaint
 
+HEIC, and raw files of cameras as IN, need pip install 'lowlight_jax[heif,raw]'.
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
 output format can hold them (png and tif: all of them). Classical methods compute in
 8 bits, put back to 16 for a 16-bit photo; unlike networks they also change photos that
@@ -184,13 +185,20 @@ def parse_args(
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="of the files in a folder OUT (default: png)",
+        help="of the files in a folder OUT (default: png); heic needs "
+        "pip install 'lowlight_jax[heif]'",
     )
     parser.add_argument(
         "--compress",
         action="store_true",
         help="make png and tif as small as can be, some percent smaller than else; "
         "writing them takes several times longer",
+    )
+    parser.add_argument(
+        "--half-size",
+        action="store_true",
+        help="develop raw files of cameras at half their width and height, several "
+        "times faster, to preview the result; other files keep their size",
     )
     add_debug_flag(parser)
     return parser.parse_args(argv)
@@ -246,6 +254,7 @@ def run(args: argparse.Namespace, load: Callable) -> int:
                 outcome,
                 on_progress=functools.partial(_show, progress, bar),
                 compress=args.compress,
+                half_size=args.half_size,
                 mask=mask,
                 strength=args.strength,
                 unsharp=args.unsharp,

@@ -33,7 +33,8 @@ NOT_EXIF = {
     *range(254, 267),
     *(273, ORIENTATION, *range(277, 282), 284, *range(288, 294), 297, 317),
     *(*range(320, 326), 330, *range(332, 348), *range(512, 533), 700),
-    34675,
+    *(33421, 33422, 34675, *range(50706, 51200)),
+    *range(52525, 52600),  # from 50706 on, DNG's: how to develop it
 }
 _LARGEST_VALUE = 65_536  # bytes; scientific TIFF files hold whole tables
 _LARGEST_BLOCK = 2**20  # bytes; many entries may claim the same ones
@@ -100,6 +101,23 @@ def reset_exif(exif: bytes | None) -> bytes | None:
     link = len(EXIF_HEADER) + reader.link_place(reader.first, len(entries))
     if entries and link + 4 <= len(patched):
         patched[link : link + 4] = bytes(4)
+    return bytes(patched)
+
+
+def without_orientation(exif: bytes | None) -> bytes | None:
+    """The block without this tag, which means upright; no other value moves."""
+    if (found := _first_directory(exif)) is None:
+        return exif
+    reader, entries = found
+    patched = bytearray(exif)
+    start = len(EXIF_HEADER) + reader.first
+    end = len(EXIF_HEADER) + reader.link_place(reader.first, len(entries)) + 4
+    for entry in reversed(entries):
+        if entry.tag == ORIENTATION:
+            row = len(EXIF_HEADER) + entry.place
+            patched[row:end] = patched[row + 12 : end] + bytes(12)
+            count = struct.unpack_from(reader.order + "H", patched, start)[0]
+            struct.pack_into(reader.order + "H", patched, start, count - 1)
     return bytes(patched)
 
 

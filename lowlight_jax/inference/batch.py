@@ -46,6 +46,7 @@ def enhance_files(
     *,
     on_progress: JobListener = lambda index, job, fraction: None,
     compress: bool = False,
+    half_size: bool = False,
     **options,
 ) -> None:
     """Reads, enhances and writes; a photograph that fails does not stop the others.
@@ -60,13 +61,15 @@ def enhance_files(
       outcome: kept up to date.
       on_progress: told at the start, during and at the end of each photo.
       compress: of `write_photo`.
+      half_size: of `read_photo`.
       **options: of `enhance_photo`.
     """
     with (
         ThreadPoolExecutor(1, "reader") as reader,
         ThreadPoolExecutor(1, "writer") as writer,
     ):
-        reading = reader.submit(read_photo, jobs[0].source)
+        read = partial(read_photo, half_size=half_size)
+        reading = reader.submit(read, jobs[0].source)
         method = load()
         writing = None
         for index, job in enumerate(jobs):
@@ -76,7 +79,7 @@ def enhance_files(
             with _noting_failure(outcome, job.source):
                 photo = reading.result()
             if index + 1 < len(jobs):
-                reading = reader.submit(read_photo, jobs[index + 1].source)
+                reading = reader.submit(read, jobs[index + 1].source)
             if photo is not None:
                 with _noting_failure(outcome, job.source):
                     check_fits_format(job.target, *photo.pixels.shape[:2])
