@@ -8,7 +8,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
 from lowlight_jax.images.ifd import (
     ORIENTATION,
@@ -59,6 +59,32 @@ def _first_directory(
     return reader, reader.directory(reader.first)[0]
 
 
+class ExifAsStored(Image.Exif):
+    """A block that Pillow does not take apart, at which it fails where it is damaged.
+
+    Args:
+      block: its orientation 1.
+    """
+
+    def __init__(self, block: bytes):
+        super().__init__()
+        self._block = block
+
+    def __bool__(self) -> bool:
+        return bool(self._block)
+
+    def __contains__(self, tag: object) -> bool:
+        return False
+
+    def tobytes(self, offset: int = 8) -> bytes:
+        return self._block
+
+
+def is_tiff(exif: bytes | None) -> bool:
+    """Whether there is a block that can be read at all."""
+    return _first_directory(exif) is not None
+
+
 def orientation(exif: bytes | None) -> tuple[int, str]:
     """1 (upright) to 8, as EXIF counts, and what is wrong with it, or ""."""
     if (found := _first_directory(exif)) is None:
@@ -101,23 +127,6 @@ def reset_exif(exif: bytes | None) -> bytes | None:
     link = len(EXIF_HEADER) + reader.link_place(reader.first, len(entries))
     if entries and link + 4 <= len(patched):
         patched[link : link + 4] = bytes(4)
-    return bytes(patched)
-
-
-def without_orientation(exif: bytes | None) -> bytes | None:
-    """The block without this tag, which means upright; no other value moves."""
-    if (found := _first_directory(exif)) is None:
-        return exif
-    reader, entries = found
-    patched = bytearray(exif)
-    start = len(EXIF_HEADER) + reader.first
-    end = len(EXIF_HEADER) + reader.link_place(reader.first, len(entries)) + 4
-    for entry in reversed(entries):
-        if entry.tag == ORIENTATION:
-            row = len(EXIF_HEADER) + entry.place
-            patched[row:end] = patched[row + 12 : end] + bytes(12)
-            count = struct.unpack_from(reader.order + "H", patched, start)[0]
-            struct.pack_into(reader.order + "H", patched, start, count - 1)
     return bytes(patched)
 
 

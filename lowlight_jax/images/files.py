@@ -50,12 +50,13 @@ from lowlight_jax.images.deep import (
     write_tiff,
 )
 from lowlight_jax.images.exif import (
+    ExifAsStored,
     as_block,
     exif_with_dpi,
+    is_tiff,
     orientation,
     reset_exif,
     upright,
-    without_orientation,
 )
 from lowlight_jax.images.heif import open_heic, read_deep_avif, write_heic
 from lowlight_jax.images.isobmff import Container, split_isobmff
@@ -83,7 +84,7 @@ from lowlight_jax.images.png_writer import write_png
 from lowlight_jax.images.raw import open_raw
 from lowlight_jax.images.search import LeftOut, search
 from lowlight_jax.images.source import ImageSource
-from lowlight_jax.images.tiff import HEADERS, Tiff, ends_early, split_tiff
+from lowlight_jax.images.tiff import HEADERS, Tiff, dng_ends_early, split_tiff
 
 _BUILT_IN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".avif")
 IMAGE_SUFFIXES = (*_BUILT_IN, *HEIC_SUFFIXES)  # HEIC with the extra [heif]
@@ -454,7 +455,9 @@ def _split(
     elif head.startswith(HEADERS):
         parts["tiff"] = tiff = split_tiff(source)
         meta, turned = tiff.meta, tiff.turned
-        if source.suffix in RAW_SUFFIXES or kind or tiff.maybe_raw:
+        if source.suffix in RAW_SUFFIXES or kind:
+            tiff.is_raw = True
+        if tiff.is_raw or tiff.maybe_raw:
             return _open_raw(source, stack, half_size, tiff)
         if tiff.refused:
             raise ImageFileError(f"{source} {tiff.refused}")
@@ -463,12 +466,11 @@ def _split(
             content = file.read()
         if content is not None:
             file = io.BytesIO(content)
-    elif kind == ".avif" or kind in HEIC_SUFFIXES:
-        container = split_isobmff(file.read())
-        if not container.is_avif:
-            return _open_heic(source, container)
-        parts["avif"], meta = container, container.meta
-        file = io.BytesIO(container.plain)
+    elif kind == ".avif":
+        parts["avif"] = avif = split_isobmff(file.read())
+        meta, file = avif.meta, io.BytesIO(avif.plain)
+    elif kind in HEIC_SUFFIXES:
+        return _open_heic(source)
     elif kind in RAW_SUFFIXES or source.suffix in RAW_SUFFIXES:
         return _open_raw(source, stack, half_size)
     file.seek(0)
@@ -496,12 +498,12 @@ def _split(
     )
 
 
-def _open_heic(source: ImageSource, container: Container) -> _Opened:
+def _open_heic(source: ImageSource) -> _Opened:
     """It comes upright by its boxes, of whose orientation EXIF's is only a copy."""
     if missing_extra(".heic"):
         raise _unread(source, ".heic")
+    container = split_isobmff(source.read())
     size, container.meta.pictures, decode = open_heic(container.plain)
-    container.meta.xmp = upright_xmp(container.meta.xmp)
     return _Opened(size, 1, container.meta, is_lossy=True, decode=decode)
 
 
@@ -511,11 +513,10 @@ def _open_raw(
     half_size: bool,
     tiff: Tiff | None = None,
 ) -> _Opened:
-    """Of a file that is raw by suffix or content, or of a TIFF with a preview first."""
-    is_certain = tiff is None or tiff.is_raw or source.suffix in RAW_SUFFIXES
-    if is_certain and missing_extra(".dng"):
+    """Of a raw file, or of a TIFF that may be one: it has a small preview first."""
+    if missing_extra(".dng") and (tiff is None or tiff.is_raw):
         raise _unread(source, ".dng")
-    if tiff is not None and ends_early(source):
+    if tiff is not None and dng_ends_early(source):
         raise OSError("it ends before its last pixels")
     opened = None if missing_extra(".dng") else open_raw(source, stack, half_size)
     if opened is None:
@@ -756,8 +757,7 @@ def _encode(
         options |= {"format": "WEBP", "quality": quality, "xmp": photo.xmp or b""}
     elif suffix == ".avif":
         options |= {"format": "AVIF", "quality": quality, "xmp": photo.xmp or b""}
-        # Pillow would write it anew, and fail at what is damaged.
-        options["exif"] = without_orientation(photo.exif) or b""
+        options["exif"] = ExifAsStored(photo.exif or b"")
     else:
         options = {"format": "BMP"} | ({"dpi": photo.dpi} if photo.dpi else {})
     # Pillow takes grayscale as [h, w]
@@ -783,6 +783,9 @@ def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
             photo = dataclasses.replace(photo, exif=exif_with_dpi(photo.dpi))
         if photo.exif:
             photo = dataclasses.replace(photo, dpi=None)
+        # Of other blocks, Pillow's encoder fails or pillow-heif's turns the picture.
+        if suffix != ".webp" and not is_tiff(photo.exif):
+            holds.discard("exif")
     lost, kept = [], {}
     for field, name in _NAMES.items():
         value = getattr(photo, field)

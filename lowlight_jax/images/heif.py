@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from lowlight_jax.images.metadata import upright_xmp
+
 if TYPE_CHECKING:
     from lowlight_jax.images.files import Photo
 
@@ -83,6 +85,7 @@ def write_heic(
         samples = ((samples * float(full) + 32767) // 65535).astype("<u2")
         mode += f";{_WRITTEN_BITS}"
     image = pillow_heif.from_bytes(mode, (w, h), samples.tobytes())
-    metadata = {"icc_profile": photo.icc, "exif": photo.exif, "xmp": photo.xmp}
+    xmp = upright_xmp(photo.xmp)  # or pillow-heif would turn the picture
+    metadata = {"icc_profile": photo.icc, "exif": photo.exif, "xmp": xmp}
     held = {name: value for name, value in metadata.items() if value}
     image.save(file, quality=quality, **held)

@@ -10,9 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from lowlight_jax.images.exif import as_block
-from lowlight_jax.images.metadata import MAX_BYTES, TOO_LARGE, Metadata
+from lowlight_jax.images.metadata import MAX_BYTES, TOO_LARGE, Metadata, upright_xmp
 
-_AVIF = {b"avif", b"avis"}
 _EXIF, _XMP = b"Exif", b"application/rdf+xml"
 _GAIN_MAPS = (b"tmap", b":aux:hdrgainmap\0")  # of ISO 21496-1, and Apple's
 # Of colour primaries and transfer characteristics: BT.709 and not told; not told, and
@@ -27,13 +26,11 @@ class Container:
 
     Attributes:
       plain: the file without EXIF.
-      is_avif: or HEIC.
       bits: per channel.
       meta: the rest.
     """
 
     plain: bytes
-    is_avif: bool
     bits: int
     meta: Metadata
 
@@ -44,11 +41,9 @@ def split_isobmff(data: bytes) -> Container:
     Raises:
       OSError: it is damaged, or ends before what it tells of.
     """
-    brands, meta_box = b"", None
+    meta_box = None
     for kind, start, end in _boxes(data, 0, len(data), strict=False):
-        if kind == b"ftyp":
-            brands = data[start:end]
-        elif kind == b"meta" and meta_box is None:
+        if kind == b"meta" and meta_box is None:
             meta_box = start + 4, end
     if meta_box is None:
         raise OSError("it has no directory of its pictures")
@@ -66,7 +61,7 @@ def split_isobmff(data: bytes) -> Container:
         if content is None:
             meta.drop("XMP" if is_xmp else "EXIF", f"{TOO_LARGE} or damaged")
         elif is_xmp:
-            meta.xmp = content
+            meta.xmp = upright_xmp(content)  # boxes turn it, and EXIF never does
         else:  # behind how far away its TIFF header is
             skipped = 4 + int.from_bytes(content[:4])
             meta.exif = as_block(content[skipped:] or content[4:])
@@ -74,9 +69,8 @@ def split_isobmff(data: bytes) -> Container:
     _read_colours(properties, meta)
     if any(sign in data[slice(*meta_box)] for sign in _GAIN_MAPS):
         meta.gain_map = True
-    named = {brands[i : i + 4] for i in range(0, len(brands), 4)}
     depths = next((p[5:] for kind, p in properties if kind == b"pixi"), b"\x08")
-    return Container(bytes(plain), bool(named & _AVIF), max(depths, default=8), meta)
+    return Container(bytes(plain), max(depths, default=8), meta)
 
 
 def _read_colours(properties: list[tuple[bytes, bytes]], meta: Metadata) -> None:

@@ -100,12 +100,9 @@ def readable_suffixes(always: tuple[str, ...]) -> tuple[str, ...]:
 
 def suffix_of(head: bytes) -> str | None:
     """The suffix of what a file is by its first `HEAD_BYTES`; None if not known."""
+    if head[4:8] == b"ftyp" and b"avif" in head[8 : int.from_bytes(head[:4])]:
+        return ".avif"  # one of its brands, and maybe not the first
     for place, magic, suffix in _MAGIC:
         if head[place:].startswith(magic):
             return suffix
     return None
-
-
-def unread_kind(head: bytes) -> tuple[str, str] | None:
-    """What a file is by its first `HEAD_BYTES`, and what to do; None if not known."""
-    return UNREAD.get(suffix_of(head) or "")

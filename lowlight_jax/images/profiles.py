@@ -84,12 +84,15 @@ class ColourSpace:
     curves: tuple[_Curve, _Curve, _Curve]
 
     def to_srgb(self, pixels: np.ndarray) -> np.ndarray:
-        """In sRGB, of the same dtype; what it cannot hold is clipped."""
-        shown = np.empty_like(pixels)
+        """In sRGB, uint16; what it cannot hold is clipped.
+
+        In 8 bits the colours of a dark photograph would be rounded twice.
+        """
+        shown = np.empty(pixels.shape, np.uint16)
 
         def convert(rows: slice) -> None:
             linear = self._linear_srgb(pixels[rows])
-            shown[rows] = _rounded(_srgb().encode(linear), pixels.dtype)
+            shown[rows] = _rounded(_srgb().encode(linear), shown.dtype)
 
         _in_bands(convert, len(pixels))
         return shown
@@ -102,10 +105,10 @@ class ColourSpace:
         *,
         is_brighter: bool = True,
     ) -> np.ndarray:
-        """A network's result in this space.
+        """A network's result in this space, of the dtype of `pixels`.
 
         Args:
-          result: of the network, in sRGB.
+          result: of the network, in sRGB, uint16.
           shown: what it was given, `to_srgb` of `pixels`.
           pixels: the photograph's own.
           is_brighter: whether it is the same scene in another light, so that what sRGB

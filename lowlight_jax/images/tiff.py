@@ -124,7 +124,7 @@ def split_tiff(source: ImageSource) -> Tiff:
         page.kind,
         page.refused(),
         page.is_raw,
-        page.is_raw or page.is_preview,
+        page.is_preview,
         (page.w, page.h),
         folded,
         undo,
@@ -133,11 +133,16 @@ def split_tiff(source: ImageSource) -> Tiff:
     )
 
 
-def ends_early(source: ImageSource) -> bool:
-    """Whether pixels of any page are missing, of those of raw files too."""
+def dng_ends_early(source: ImageSource) -> bool:
+    """Whether pixels of any page of a DNG are missing.
+
+    False of other raw files, whose makers count in ways of their own.
+    """
     with source.open() as file:
         reader = TiffReader(file)
         pages = [_Page(reader, directory) for directory in reader.chain()]
+        if not any(_DNG in page.first for page in pages):
+            return False
         for page in pages[:]:
             below = page.numbers(_SUBPAGES)
             pages += [_Page(reader, reader.directory(start)[0]) for start in below]
