@@ -564,6 +564,7 @@ def _pillow_metadata(image: Image.Image) -> Metadata:
 
 
 def _damaged(source: ImageSource, how: str) -> ImageFileError:
+    how = " ".join(how.split())  # in one line
     return ImageFileError(
         f"{source} is damaged or cut short ({how}); expected a whole image, so copy or "
         "download it again"

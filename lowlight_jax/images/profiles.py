@@ -197,8 +197,10 @@ def _matrix_and_curves(icc: bytes) -> tuple[np.ndarray, list[np.ndarray]]:
     for i in range(min(count, _MOST_TAGS)):
         tag, start, size = struct.unpack_from(">4sLL", icc, 132 + 12 * i)
         tags[tag] = icc[start : start + size]
-    if icc[16:20] != b"RGB " or icc[20:24] != b"XYZ " or b"A2B0" in tags:
-        raise ValueError("of tables" if icc[16:20] == b"RGB " else "not of RGB")
+    if icc[16:20] != b"RGB ":
+        raise ValueError("not for RGB")
+    if icc[20:24] != b"XYZ " or b"A2B0" in tags:
+        raise ValueError("made of tables")
     columns = [
         struct.unpack_from(">3l", tags[colour + b"XYZ"], 8)
         for colour in (b"r", b"g", b"b")
@@ -226,9 +228,12 @@ def _curve(tag: bytes) -> np.ndarray:
         linear = _parametric(x, **dict(zip(names, values, strict=True)))
     else:
         raise ValueError("damaged")
-    if not np.isfinite(linear).all() or (np.diff(linear) < 0).any() or linear[-1] < 0.5:
+    if not np.isfinite(linear).all() or (np.diff(linear) < 0).any():
         raise ValueError("damaged")
-    return np.clip(linear, 0, 1)
+    linear = np.clip(linear, 0, 1)
+    if linear[-1] - linear[0] < 0.5:
+        raise ValueError("damaged")
+    return linear
 
 
 def _parametric(
