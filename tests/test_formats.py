@@ -232,6 +232,15 @@ def test_what_colours_without_a_profile_are(tmp_path):
     assert "primaries 12, curve 13" in noted(12, 13)
 
 
+def test_a_moving_avif():
+    images = [Image.fromarray(PIXELS), Image.fromarray(PIXELS[::-1])]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "AVIF", save_all=True, append_images=images[1:], quality=95)
+    photo = read_photo(buffer.getvalue())
+    close(photo.pixels, PIXELS, 3)
+    assert photo.notes == ("only the first of its 2 pictures is read",)
+
+
 FILES = {
     "avif": encoded("avif", exif=exif()),
     "deep avif": deep_avif(10)[0],
@@ -319,6 +328,21 @@ def test_a_folder_of_everything(tmp_path, monkeypatch, capsys):
         "c.avif": (H // 2, W // 2)
     }
     assert enhance("in/a.avif", "--output", "x.hif", "--format", "heic") == 0
+
+
+def test_raw_beside_a_picture_of_its_name(tmp_path, monkeypatch, capsys):
+    """As cameras save both: else nothing could be done with such a folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("in/sub").mkdir(parents=True)
+    for name in ("in/a.DNG", "in/b.dng", "in/sub/c.dng"):
+        Path(name).write_bytes(dng(PIXELS))
+    write_photo("in/a.jpg", Photo(PIXELS))
+    write_photo("in/c.jpg", Photo(PIXELS))
+    assert enhance("in", "--output", "out") == 0
+    line = "1 left out, raw files beside a picture of the same name, which is taken"
+    assert f"{line}: in/a.DNG" in capsys.readouterr().err
+    assert read_photo("out/a.png").pixels.dtype == np.uint8
+    assert read_photo("out/sub/c.png").pixels.dtype == np.uint16
 
 
 def test_decoders_are_imported_when_a_file_needs_them(tmp_path):

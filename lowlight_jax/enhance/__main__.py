@@ -126,8 +126,7 @@ def parse_args(
         metavar="FILE",
         help="image of the size of IN, white in the holes that --model repairs, or "
         "opaque there and else transparent (default: the regions of pure black); of "
-        "JPEG and WebP, what lies beside a "
-        "hole is repaired too",
+        "JPEG and other lossy formats, what lies beside a hole is repaired too",
     )
     parser.add_argument(
         "--list",

@@ -482,9 +482,11 @@ def _split(
     size = image.size
     if "tiff" in parts:
         size = tiff.size
-    else:  # an AVIF's own boxes tell it, which Pillow makes EXIF of
-        told_by = image.info.get("exif") if "avif" in parts else meta.exif
-        turned, wrong = orientation(told_by)
+    elif "avif" in parts:  # whose boxes tell it, of which Pillow makes EXIF
+        turned, _ = orientation(image.info.get("exif"))
+        meta.pictures = image.n_frames
+    else:
+        turned, wrong = orientation(meta.exif)
         meta.notes += [wrong] * bool(wrong)
     return _Opened(
         size,
