@@ -29,6 +29,7 @@ from lowlight_jax.images.files import (
     write_photo,
 )
 from lowlight_jax.images.ifd import LONG, encode_directory, integers_value
+from lowlight_jax.images.metadata import Metadata, drop_gain_map
 from lowlight_jax.inference.methods import enhance_photo, load_method
 
 H, W = 96, 144
@@ -462,20 +463,37 @@ def test_what_is_kept_of_raw(tmp_path):
             assert block.get_ifd(34665)[0x9003] == "2020"
 
 
-def test_exif_of_raw_that_is_no_tiff(tmp_path):
-    """Of its preview; this file is only called a TIFF by a name of Olympus'."""
+def test_exif_of_raw_that_is_no_tiff():
+    """It is its preview's; as a TIFF with Olympus' first bytes tells."""
     olympus = b"IIRO" + dng(PIXELS)[4:]
     photo = read_photo(olympus)
-    assert photo.pixels.shape == PIXELS.shape
+    assert photo.pixels.shape == PIXELS.shape and photo.exif is None
     assert photo.notes == ("its EXIF is of a kind that is not read and is not kept",)
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "JPEG", exif=exif(6))
+    preview = buffer.getvalue()
+    preview = preview[:2] + preview[20:]  # EXIF comes first, as cameras have it
+
+    def directory(place):
+        numbers = {254: 1, 256: W, 257: H, 273: place, 279: len(preview)}
+        shorts = {258: (8, 8, 8), 259: (7,), 262: (6,), 277: (3,)}
+        rows = {tag: integers_value("<", n, kind=LONG) for tag, n in numbers.items()}
+        return rows | {tag: integers_value("<", *n) for tag, n in shorts.items()}
+
+    place = len(dng(PIXELS, t330=directory(0)))
+    data = b"IIRO" + dng(PIXELS, t330=directory(place))[4:] + preview
+    photo = read_photo(data)
+    assert photo.exif == exif(1) and photo.notes == ()
 
 
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.9, 0.999])
-def test_cut_raw_is_refused(part):
+def test_cut_raw_is_refused(part, capfd):
     data = dng(PIXELS)
     with pytest.raises(ImageFileError) as info:
         read_photo(data[: int(len(data) * part)])
     assert "\n" not in str(info.value)
+    if part > 0.02:  # more than the directory
+        assert capfd.readouterr().err == ""  # LibRaw would write of it
 
 
 def test_raw_of_too_many_pixels():
@@ -514,7 +532,7 @@ def ultra_hdr():
     return two_pictures(GAIN_MAP_XMP, b"")
 
 
-NOTE = "its gain map, which makes it HDR, is not kept; the picture without it is"
+NOTE = "its gain map is for HDR and is not kept"
 
 
 @pytest.mark.parametrize(
@@ -539,6 +557,17 @@ def test_gain_maps_are_dropped_and_said_once(data, tmp_path):
         assert read_photo(written).notes == ()
     if photo.xmp and GAIN_MAP_XMP in data:
         assert photo.xmp.startswith(_HEAD)  # the rest is kept
+
+
+@pytest.mark.parametrize("piece", [b"<hdrgm:a>", b" hdrgm:a", b"<hdrgm:a", b" "])
+def test_gain_maps_of_nonsense_end_soon(piece):
+    packet = b"hdrgm:" + piece * 2_000_000
+    for xmp in (packet, packet[: 2**16]):
+        meta = Metadata(xmp=xmp)
+        started = time.perf_counter()
+        drop_gain_map(meta)
+        assert time.perf_counter() - started < 1
+        assert NOTE in meta.notes and (meta.xmp is None) == (xmp is packet)
 
 
 def test_a_second_picture_that_is_no_gain_map_is_said_as_before():

@@ -76,8 +76,8 @@ from lowlight_jax.images.metadata import (
     TOO_LARGE,
     Metadata,
     dpi_of,
+    drop_gain_map,
     upright_xmp,
-    without_gain_map,
 )
 from lowlight_jax.images.png import SIGNATURE, split_png
 from lowlight_jax.images.png_writer import write_png
@@ -419,13 +419,9 @@ def _open(
 def _read_notes(opened: _Opened) -> None:
     """What the metadata of one upright base picture says, and what else there was."""
     meta = opened.meta
-    meta.xmp, has_gain_map = without_gain_map(meta.xmp)
+    drop_gain_map(meta)
     if opened.turned != 1:
         meta.xmp = upright_xmp(meta.xmp)
-    if has_gain_map or meta.gain_map:
-        meta.notes.append(
-            "its gain map, which makes it HDR, is not kept; the picture without it is"
-        )
     if meta.pictures > 1:
         meta.notes.append(f"only the first of its {meta.pictures} pictures is read")
 
@@ -524,9 +520,9 @@ def _open_raw(
     if opened is None:
         refused = "is a camera's raw file of an unknown kind; develop it to a TIFF"
         raise ImageFileError(f"{source} {(tiff and tiff.refused) or refused}")
-    size, decode, exif = opened
+    size, decode, preview_exif = opened
     meta = Metadata() if tiff is None else tiff.meta
-    meta.exif = meta.exif or exif
+    meta.exif = meta.exif or preview_exif()
     if meta.exif is None:
         meta.drop("EXIF", "of a kind that is not read")
     if b"/camera-raw-settings/" in (meta.xmp or b""):

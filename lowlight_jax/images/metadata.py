@@ -46,13 +46,15 @@ def dpi_of(x: float, y: float, per_inch: float = 1.0) -> tuple[float, float] | N
 
 
 _UPRIGHT = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]")
-# Adobe's and Ultra HDR's; and the list of what follows a JPEG, as Google's phones do.
+# Adobe's and Ultra HDR's; and the list of what follows a JPEG, as Google's phones have
+# it. What is long is none of them, and would take a regular expression long.
 _GAIN_MAP = re.compile(
-    rb"\s+hdrgm:\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')"
-    rb"|<hdrgm:(\w+)\b[^>]*(?:/>|>.*?</hdrgm:\1\s*>)",
+    rb"\shdrgm:\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')"
+    rb"|<hdrgm:(\w+)[^<>]*(?:/>|>.{0,2000}?</hdrgm:\1\s*>)",
     re.DOTALL,
 )
-_FOLLOWING = re.compile(rb"<(\w*Container:Directory)\b.*?</\1\s*>", re.DOTALL)
+_FOLLOWING = re.compile(rb"<(\w*Container:Directory)\b.{0,9000}?</\1\s*>", re.DOTALL)
+_LONGEST_WITH_GAIN_MAP = 2**16  # bytes; a JPEG's fits in there
 
 
 def upright_xmp(xmp: bytes | None) -> bytes | None:
@@ -60,8 +62,14 @@ def upright_xmp(xmp: bytes | None) -> bytes | None:
     return None if xmp is None else _UPRIGHT.sub(rb"\g<1>1", xmp)
 
 
-def without_gain_map(xmp: bytes | None) -> tuple[bytes | None, bool]:
-    """The packet for the base picture alone, and whether it told of a gain map."""
-    if xmp is None or _GAIN_MAP.search(xmp) is None:
-        return xmp, False
-    return _FOLLOWING.sub(b"", _GAIN_MAP.sub(b"", xmp)), True
+def drop_gain_map(meta: Metadata) -> None:
+    """Leaves out what XMP tells of a gain map, with a note on all gain maps."""
+    if meta.xmp and b"hdrgm:" in meta.xmp:
+        meta.gain_map = True
+        if len(meta.xmp) > _LONGEST_WITH_GAIN_MAP:
+            meta.xmp = None
+            meta.drop("XMP", "too long for one with a gain map")
+        else:
+            meta.xmp = _FOLLOWING.sub(b"", _GAIN_MAP.sub(b"", meta.xmp))
+    if meta.gain_map:
+        meta.drop("gain map", "for HDR")

@@ -7,6 +7,7 @@ Not here: the EXIF of raw files that are TIFF (`tiff`).
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +20,10 @@ _TURNS = (5, 6)  # a quarter, in dcraw's way to count
 
 def open_raw(
     source: ImageSource, stack: ExitStack, half_size: bool
-) -> tuple[tuple[int, int], Callable[[], np.ndarray], bytes | None] | None:
-    """Width and height, what decodes to `[h, w, c]` uint16, and the preview's EXIF.
+) -> (
+    tuple[tuple[int, int], Callable[[], np.ndarray], Callable[[], bytes | None]] | None
+):
+    """Width and height, what decodes to `[h, w, c]` uint16, and to its preview's EXIF.
 
     None if it is no raw file, or of a camera that LibRaw does not know.
 
@@ -56,7 +59,7 @@ def open_raw(
         except rawpy.LibRawError as error:
             raise OSError(_words(error)) from error
 
-    return size, decode, _preview_exif(raw)
+    return size, decode, partial(_preview_exif, raw)
 
 
 def _words(error: Exception) -> str:
