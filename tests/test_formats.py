@@ -35,7 +35,7 @@ from lowlight_jax.inference.methods import enhance_photo, load_method
 H, W = 96, 144
 Y, X = np.mgrid[:H, :W]
 PIXELS = np.uint8(np.stack([X * 1.5 + 20, Y * 2 + 30, (X + Y) * 0.8 + 10], axis=-1))
-XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><r tiff:Orientation='%d'/></x:xmpmeta>"
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><r tiff:Orientation=\"%d\"/></x:xmpmeta>"
 
 
 def exif(orientation=1):
@@ -198,8 +198,9 @@ def test_deep_avif(bits, channels):
         photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
     )
     assert np.abs(found / 65535 - expected).mean() < 0.5 / 255
-    white = np.full((16, 16), 2**bits - 1, np.uint16)
-    assert heif._full_range(white, bits).min() == 65535
+    steps = np.arange(2**bits, dtype=np.uint16)
+    nearest = np.rint(steps * (65535 / (2**bits - 1)))
+    np.testing.assert_array_equal(heif._full_range(steps, bits), nearest)
 
 
 def test_deep_avif_without_a_decoder_for_it(monkeypatch):
@@ -257,6 +258,21 @@ def test_cut_files_are_refused(kind):
     for part in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
         with pytest.raises(ImageFileError, match=r"is damaged or cut short \([^\n]+$"):
             read_photo(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize("kind", ["avif", "heic"])
+def test_damaged_exif_costs_no_picture(kind):
+    data = FILES[kind].replace(b"MM\0*", b"M@\0*")
+    assert data != FILES[kind]
+    close(read_photo(data).pixels, PIXELS, 3)
+
+
+def test_what_libheif_says_goes_on_in_the_same_line():
+    data = bytearray(FILES["heic"])
+    data[data.index(b"pitm") + 9] = 99  # the number of a picture that is not there
+    with pytest.raises(ImageFileError, match="pitm") as info:
+        read_photo(bytes(data))
+    assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize("kind", FILES)
