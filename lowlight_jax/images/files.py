@@ -13,11 +13,12 @@ file is there whole or not at all. What each format keeps:
     png         yes      yes        yes    yes  yes   yes  yes         yes
     tif         yes      yes        yes    yes  yes   yes  yes         no
     webp        as 8     as RGB     yes    yes  yes   yes  in EXIF     no
-    avif        as 8     yes        yes    yes  yes   yes  in EXIF     no
+    avif        as 8     as RGB     yes    yes  yes   yes  in EXIF     no
     heic        as 10    yes        yes    yes  yes   yes  in EXIF     no
     jpg         as 8     yes        no     yes  yes   yes  yes         no
     bmp         as 8     yes        no     no   no    no   yes         no
 
+(With a new Pillow, gray AVIF without transparency is gray indeed.)
 What a file or a format loses is told in sentences: `Photo.notes`, and what
 `write_photo` returns. Metadata above `metadata.MAX_BYTES` is lost, and so is what is
 damaged; neither costs the picture. Pixels are as stored in the file: colour profiles
@@ -775,8 +776,8 @@ def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
         if photo.dpi and not 1 <= min(photo.dpi) <= max(photo.dpi) <= 65535:
             holds.discard("dpi")
     elif suffix in (".webp", ".avif", *HEIC_SUFFIXES):
-        becomes_rgb = suffix == ".webp" or photo.alpha is not None
-        if becomes_rgb and not _fitting_icc(photo.icc, 3):
+        is_rgb = suffix not in HEIC_SUFFIXES or photo.alpha is not None
+        if is_rgb and not _fitting_icc(photo.icc, 3):
             holds.discard("icc")
         if not photo.exif and photo.dpi:  # there is no other place for it
             photo = dataclasses.replace(photo, exif=exif_with_dpi(photo.dpi))

@@ -29,7 +29,9 @@ def open_heic(content: bytes) -> tuple[tuple[int, int], int, Callable[[], np.nda
     image = pictures[pictures.primary_index]
 
     def decode() -> np.ndarray:
-        samples = np.asarray(image)
+        samples = np.array(image)  # a copy: of old versions, memory goes with `image`
+        if not samples.size:
+            raise OSError("it has no pixels")
         if samples.ndim == 3 and samples.shape[2] == 1:
             samples = samples[:, :, 0]
         if samples.dtype == np.uint8:
