@@ -12,6 +12,7 @@ Not here: profiles with tables, of gray and CMYK, which are not converted.
 import dataclasses
 import functools
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
@@ -126,9 +127,10 @@ class ColourSpace:
                 linear = linear + gain[..., None] * rest
             linear = _multiplied(linear, back)
             encoded = [c.encode(linear[..., i]) for i, c in enumerate(self.curves)]
-            changed = (result[rows] != shown[rows]).any(axis=-1, keepdims=True)
+            differs = result[rows] != shown[rows]
+            changed = differs[..., 0] | differs[..., 1] | differs[..., 2]
             converted = _rounded(np.stack(encoded, axis=-1), pixels.dtype)
-            own[rows] = np.where(changed, converted, pixels[rows])
+            own[rows] = np.where(changed[..., None], converted, pixels[rows])
 
         _in_bands(convert, len(pixels))
         return own
@@ -149,7 +151,7 @@ def _rounded(encoded: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.rint(encoded * np.iinfo(dtype).max).astype(dtype)
 
 
-def _in_bands(convert, rows: int) -> None:  # noqa: ANN001
+def _in_bands(convert: Callable[[slice], None], rows: int) -> None:
     bands = (slice(top, top + _BAND_ROWS) for top in range(0, rows, _BAND_ROWS))
     for _ in on_all_cores(convert, bands):
         pass

@@ -8,11 +8,15 @@ Not here: the EXIF of raw files that are TIFF (`tiff`).
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lowlight_jax.images.jpeg import split_jpeg
 from lowlight_jax.images.source import ImageSource
+
+if TYPE_CHECKING:
+    import rawpy
 
 _SRGB_GAMMA = (2.4, 12.92)  # exponent, and slope near black
 _TURNS = (5, 6)  # a quarter, in dcraw's way to count
@@ -66,7 +70,7 @@ def _words(error: Exception) -> str:
     return error.args[0].decode() if error.args else type(error).__name__
 
 
-def _preview_exif(raw: "rawpy.RawPy") -> bytes | None:  # noqa: F821
+def _preview_exif(raw: "rawpy.RawPy") -> bytes | None:
     import rawpy
 
     try:

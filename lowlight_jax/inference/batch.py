@@ -52,7 +52,8 @@ def enhance_files(
     """Reads, enhances and writes; a photograph that fails does not stop the others.
 
     The next photo is read and the last one written while one is computed, no more: a
-    photo of 24 million pixels takes 72 MB, and four of them are held at most.
+    photo of 24 million pixels takes 72 MB, and four of them are held at most. (Of a
+    wide-gamut one, what the network sees and makes are held too, in 16 bits.)
 
     Args:
       jobs: at least one, see `plan_jobs`.
