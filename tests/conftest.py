@@ -53,6 +53,12 @@ def exports_as_they_were(monkeypatch):
 
 
 @pytest.fixture
+def without_extras(monkeypatch):
+    """As where neither HEIC nor raw files can be read."""
+    monkeypatch.setattr("lowlight_jax.images.kinds.find_spec", lambda name: None)
+
+
+@pytest.fixture
 def call_command(monkeypatch):
     """`f(module, *words) -> exit code` of a command with flags, in this process.
 

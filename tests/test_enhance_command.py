@@ -232,8 +232,8 @@ def test_inputs_are_never_overwritten(words, capsys):
         (("in", "--output", "notes.txt/out"), "notes.txt is a file"),
         (("in/a.png", "--output", "notes.txt/out.png"), "notes.txt is a file"),
         (
-            ("in/a.png", "--output", "out.avif"),
-            "out.avif: no image is written as .avif",
+            ("in/a.png", "--output", "out.jxl"),
+            "out.jxl: no image is written as .jxl",
         ),
         (("in", "--output", "new/out.GIF"), "no image is written as .GIF"),
         (("in", "--output", "in/enhanced"), "in/enhanced lies inside the input folder"),

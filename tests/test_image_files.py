@@ -673,7 +673,7 @@ def test_written_files_have_usual_permissions(tmp_path):
     assert len(modes) == 1
 
 
-@pytest.mark.parametrize("name", ["photo", "photo.heic", "missing/photo.png"])
+@pytest.mark.parametrize("name", ["photo", "photo.gif", "missing/photo.png"])
 def test_unwritable_names(tmp_path, name):
     with pytest.raises(ImageFileError, match=name):
         write_photo(tmp_path / name, make_photo())
@@ -681,7 +681,8 @@ def test_unwritable_names(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("wide.jpg", 65_536), ("wide.webp", 16_384)]
+    ("name", "side"),
+    [("wide.jpg", 65_536), ("wide.webp", 16_384), ("wide.avif", 32_769)],
 )
 def test_too_large_for_the_format(tmp_path, name, side):
     with pytest.raises(ImageFileError, match="another format"):

@@ -28,7 +28,7 @@ PHOTO = Photo(np.random.default_rng(0).integers(0, 99, (20, 24, 3)).astype(np.ui
 
 
 @pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path, monkeypatch):
+def in_empty_folder(tmp_path, monkeypatch, without_extras):
     monkeypatch.chdir(tmp_path)
     searching.say_once.cache_clear()
 
@@ -74,14 +74,18 @@ def test_reasons():
         "links to nothing": ["gone.png"],
         "no ordinary files": ["pipe.png"],
     }
-    assert any("develop it to a 16-bit TIFF" in reason for reason in left_out)
+    advice = "pip install 'lowlight_jax[raw]', or develop it to a 16-bit TIFF"
+    assert any(advice in reason for reason in left_out)
 
 
 def test_more_than_a_few_are_counted():
     touch(*(f"in/{i}.heic" for i in range(9)))
     _, left_out = search_images("in")
     (line,) = left_out.lines()
-    assert line.startswith("9 left out, HEIC, which is not read (export it as JPEG")
+    assert line.startswith(
+        "9 left out, HEIC, which is not read (pip install 'lowlight_jax[heif]', or "
+        "export it as JPEG"
+    )
     assert line.endswith(
         "in/0.heic, in/1.heic, in/2.heic, in/3.heic, in/4.heic, and 4 more"
     )
@@ -115,7 +119,7 @@ def test_summary_of_the_command(capsys):
     assert enhance("in", "--output", "out") == 1
     out, err = capsys.readouterr()
     assert out.startswith("2 photos saved to out: a.png, b.png")
-    assert "1 left out, HEIC, which is not read (export it as JPEG" in err
+    assert "1 left out, HEIC, which is not read (pip install 'lowlight_jax" in err
     assert "1 left out, no images by their suffix: in/notes.txt" in err
     Path("in/c.heic").unlink()
     assert enhance("in", "--output", "out") == 0  # nothing that may be missed

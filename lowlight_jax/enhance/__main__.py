@@ -54,7 +54,7 @@ from lowlight_jax.runtime.command import (
 from lowlight_jax.runtime.outputs import user_path
 
 PROG = "python -m lowlight_jax.enhance"
-FORMATS = ("png", "jpg", "webp", "tif")
+FORMATS = ("png", "jpg", "webp", "tif", "avif", "heic")
 
 _EPILOG = """\
 examples:
@@ -65,6 +65,7 @@ examples:
   %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
   %(prog)s damaged.png --output repaired.png --model inpaint
 
+HEIC, and raw files of cameras as IN, need pip install 'lowlight_jax[heif,raw]'.
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
 output format can hold them (png and tif: all of them). Classical methods compute in
 8 bits, put back to 16 for a 16-bit photo; unlike networks they also change photos that
@@ -126,8 +127,7 @@ def parse_args(
         metavar="FILE",
         help="image of the size of IN, white in the holes that --model repairs, or "
         "opaque there and else transparent (default: the regions of pure black); of "
-        "JPEG and WebP, what lies beside a "
-        "hole is repaired too",
+        "JPEG and other lossy formats, what lies beside a hole is repaired too",
     )
     parser.add_argument(
         "--list",
@@ -185,7 +185,8 @@ def parse_args(
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="of the files in a folder OUT (default: png)",
+        help="of the files in a folder OUT (default: png); heic needs "
+        "pip install 'lowlight_jax[heif]'",
     )
     parser.add_argument(
         "--compress",
@@ -200,6 +201,12 @@ def parse_args(
         help="what computes networks: ONNX Runtime starts at once, since it does "
         "without JAX; auto takes it where it is installed, the network ships and there "
         "is no GPU or TPU (default: auto)",
+    )
+    parser.add_argument(
+        "--half-size",
+        action="store_true",
+        help="develop raw files of cameras at half their width and height, several "
+        "times faster, to preview the result; other files keep their size",
     )
     add_debug_flag(parser)
     return parser.parse_args(argv)
@@ -255,6 +262,7 @@ def run(args: argparse.Namespace, load: Callable) -> int:
                 outcome,
                 on_progress=functools.partial(_show, progress, bar),
                 compress=args.compress,
+                half_size=args.half_size,
                 mask=mask,
                 strength=args.strength,
                 unsharp=args.unsharp,

@@ -8,7 +8,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
 from lowlight_jax.images.ifd import (
     ORIENTATION,
@@ -33,7 +33,8 @@ NOT_EXIF = {
     *range(254, 267),
     *(273, ORIENTATION, *range(277, 282), 284, *range(288, 294), 297, 317),
     *(*range(320, 326), 330, *range(332, 348), *range(512, 533), 700),
-    34675,
+    *(33421, 33422, 34675, *range(50706, 51200)),
+    *range(52525, 52600),  # from 50706 on, DNG's: how to develop it
 }
 _LARGEST_VALUE = 65_536  # bytes; scientific TIFF files hold whole tables
 _LARGEST_BLOCK = 2**20  # bytes; many entries may claim the same ones
@@ -56,6 +57,32 @@ def _first_directory(
     except ValueError:
         return None
     return reader, reader.directory(reader.first)[0]
+
+
+class ExifAsStored(Image.Exif):
+    """A block that Pillow does not take apart, at which it fails where it is damaged.
+
+    Args:
+      block: its orientation 1.
+    """
+
+    def __init__(self, block: bytes):
+        super().__init__()
+        self._block = block
+
+    def __bool__(self) -> bool:
+        return bool(self._block)
+
+    def __contains__(self, tag: object) -> bool:
+        return False
+
+    def tobytes(self, offset: int = 8) -> bytes:
+        return self._block
+
+
+def is_tiff(exif: bytes | None) -> bool:
+    """Whether there is a block that can be read at all."""
+    return _first_directory(exif) is not None
 
 
 def orientation(exif: bytes | None) -> tuple[int, str]:

@@ -1,9 +1,11 @@
 """Photographs from and to files, with everything a photographer expects to keep.
 
-Read: PNG, JPEG, BMP, WebP, TIFF (and GIF, when named), 8 or 16 bits per channel, one
-channel (grayscale) or three (RGB), with or without alpha. Of animations and multi-page
-files, the first picture is read. Pixels come out upright: EXIF orientation is applied,
-and the tag is reset. Palettes and CMYK become RGB, bilevel becomes grayscale.
+Read: PNG, JPEG, BMP, WebP, TIFF, AVIF (and GIF, when named), HEIC with the extra
+`[heif]` and raw files of cameras with `[raw]`; 8 or 16 bits per channel (10 and 12
+become 16), one channel (grayscale) or three (RGB), with or without alpha. Of animations
+and multi-page files, the first picture is read, and of HDR pictures with a gain map the
+one without it. Pixels come out upright: EXIF orientation is applied, and the tag is
+reset. Palettes and CMYK become RGB, bilevel becomes grayscale.
 Write: by suffix, to a temporary name beside the target that is then renamed, so that a
 file is there whole or not at all. What each format keeps:
 
@@ -11,28 +13,35 @@ file is there whole or not at all. What each format keeps:
     png         yes      yes        yes    yes  yes   yes  yes         yes
     tif         yes      yes        yes    yes  yes   yes  yes         no
     webp        as 8     as RGB     yes    yes  yes   yes  in EXIF     no
+    avif        as 8     as RGB     yes    yes  yes   yes  in EXIF     no
+    heic        as 10    yes        yes    yes  yes   yes  in EXIF     no
     jpg         as 8     yes        no     yes  yes   yes  yes         no
     bmp         as 8     yes        no     no   no    no   yes         no
 
+(With a new Pillow, gray AVIF without transparency is gray indeed.)
 What a file or a format loses is told in sentences: `Photo.notes`, and what
 `write_photo` returns. Metadata above `metadata.MAX_BYTES` is lost, and so is what is
 damaged; neither costs the picture. Pixels are as stored in the file: colour profiles
-are carried along, not converted (except CMYK, whose profile cannot describe RGB).
-Not here: resizing, ranges of floats; the formats (`png`, `jpeg`, `tiff`, `deep`).
+are carried along, not converted (except CMYK, whose profile cannot describe RGB, and
+raw files, which are developed to sRGB).
+Not here: resizing, ranges of floats; the formats (`png`, `jpeg`, `tiff`, `deep`,
+`isobmff` and `heif`, `raw`); what networks are shown (`profiles`).
 """
 
 import contextlib
 import dataclasses
 import io
+import math
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from lowlight_jax.checks import number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
@@ -42,36 +51,52 @@ from lowlight_jax.images.deep import (
     write_tiff,
 )
 from lowlight_jax.images.exif import (
+    ExifAsStored,
     as_block,
     exif_with_dpi,
+    is_tiff,
     orientation,
     reset_exif,
     upright,
 )
+from lowlight_jax.images.heif import open_heic, read_deep_avif, write_heic
+from lowlight_jax.images.isobmff import Container, split_isobmff
 from lowlight_jax.images.jpeg import START, Jpeg, split_jpeg
 from lowlight_jax.images.jpeg import read_header as read_jpeg_header
-from lowlight_jax.images.kinds import HEAD_BYTES, RAW_SUFFIXES, UNREAD, unread_kind
+from lowlight_jax.images.kinds import (
+    HEAD_BYTES,
+    HEIC_SUFFIXES,
+    RAW_SUFFIXES,
+    UNREAD,
+    missing_extra,
+    readable_suffixes,
+    suffix_of,
+)
 from lowlight_jax.images.metadata import (
     MAX_BYTES,
     TOO_LARGE,
     Metadata,
     dpi_of,
+    drop_gain_map,
     upright_xmp,
 )
 from lowlight_jax.images.png import SIGNATURE, split_png
 from lowlight_jax.images.png_writer import write_png
+from lowlight_jax.images.raw import open_raw
 from lowlight_jax.images.search import LeftOut, search
 from lowlight_jax.images.source import ImageSource
-from lowlight_jax.images.tiff import HEADERS, Tiff, split_tiff
+from lowlight_jax.images.tiff import HEADERS, Tiff, dng_ends_early, split_tiff
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-READ_SUFFIXES = (*IMAGE_SUFFIXES, ".jfif", ".jpe")  # others of JPEG
+_BUILT_IN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".avif")
+IMAGE_SUFFIXES = (*_BUILT_IN, *HEIC_SUFFIXES)  # HEIC with the extra [heif]
+_READ_SUFFIXES = (*_BUILT_IN, ".jfif", ".jpe")  # others of JPEG
 MAX_PIXELS = 250_000_000  # a larger file is taken for a decompression bomb
 
 Source = str | Path | bytes | BinaryIO
-_READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
-# Of a side, by the encoders: libjpeg and libwebp.
-_MAX_SIDE_PX = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+_READABLE = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "AVIF")
+# Of a side, by what is encoded or read again: libjpeg, libwebp, libavif, libheif.
+_MAX_SIDE_PX = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".avif": 32768}
+_MAX_SIDE_PX |= dict.fromkeys(HEIC_SUFFIXES, 32768)
 # JPEG takes a bit for each 8x8 px; of GIF and moving WebP, far more than is found. (PNG
 # and TIFF are checked where they are taken apart; flat WebP has no bound.)
 _PX_PER_BYTE = {"JPEG": 512, "GIF": 5000, "WEBP": 10_000}
@@ -93,7 +118,8 @@ class Photo:
       alpha: `[h, w]` of the same dtype, not premultiplied; None if there is none.
       icc: the colour profile of `pixels`.
       exif: the EXIF block ("Exif\\0\\0" and a TIFF header), its orientation 1.
-      is_lossy: it was read from JPEG or WebP, which smear what lies beside an edge.
+      is_lossy: it was read from JPEG, WebP, AVIF or HEIC, which smear what lies beside
+        an edge.
       dpi: horizontal and vertical resolution.
       xmp: the XMP packet, its orientation 1.
       text: PNG's text chunks, `(kind, content)`.
@@ -145,7 +171,7 @@ def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
         raise ImageFileError(f"{path} does not exist; expected an image or a folder")
     if not path.is_dir():
         return [path], LeftOut()
-    return search(path, READ_SUFFIXES)
+    return search(path, readable_suffixes(_READ_SUFFIXES))
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -164,7 +190,7 @@ def read_header(source: Source) -> tuple[tuple[int, int], tuple[str, ...]]:
       ImageFileError: as `image_size`.
     """
     with _open(ImageSource.of(source), pixels=False) as opened:
-        w, h = opened.tiff.size if opened.tiff else opened.image.size
+        w, h = opened.size
         turned, notes = opened.turned >= 5, tuple(opened.meta.notes)
     return ((w, h) if turned else (h, w)), notes
 
@@ -198,28 +224,22 @@ def read_visible_rgb8(source: Source) -> np.ndarray:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def read_photo(source: Source) -> Photo:
+def read_photo(source: Source, *, half_size: bool = False) -> Photo:
     """Decodes an image; see the module's head for what is kept.
 
     Args:
       source: a path, the bytes of a file, or a file that is open for reading.
+      half_size: a camera's raw file comes out at half its width and height, several
+        times faster; other files are not changed.
 
     Raises:
       ImageFileError: missing, not an image, damaged, of an unsupported kind, or above
         `MAX_PIXELS`. A truncated file is an error, never a half-gray picture.
     """
     source = ImageSource.of(source)
-    with _open(source) as opened:
-        image, meta = opened.image, opened.meta
-        is_lossy = image.format in ("JPEG", "WEBP")
-        is_cmyk = image.mode == "CMYK"
-        if opened.content is not None and is_deep_colour(opened.content, image):
-            samples = read_deep_colour(opened.content, image)
-        else:
-            image.load()
-            if opened.jpeg is not None:
-                _check_whole(opened.jpeg, image)
-            samples = _plain_samples(source, opened)
+    with _open(source, half_size=half_size) as opened:
+        meta = opened.meta
+        samples = (opened.decode or partial(_pillow_samples, source, opened))()
     if samples.ndim == 2:
         samples = samples[:, :, None]
     samples = upright(samples, opened.turned)
@@ -230,7 +250,7 @@ def read_photo(source: Source) -> Photo:
         samples = samples[:, :, :-1]
     pixels = np.ascontiguousarray(samples)
     icc = _fitting_icc(meta.icc, pixels.shape[2])
-    if meta.icc and not icc and not is_cmyk:
+    if meta.icc and not icc and not opened.is_cmyk:
         meta.drop("colour profile", "for other pixels than it has")
     dpi = meta.dpi[::-1] if meta.dpi and opened.turned >= 5 else meta.dpi
     return Photo(
@@ -238,12 +258,28 @@ def read_photo(source: Source) -> Photo:
         alpha,
         icc,
         reset_exif(meta.exif),
-        is_lossy,
+        opened.is_lossy,
         dpi=dpi,
-        xmp=upright_xmp(meta.xmp, opened.turned),
+        xmp=meta.xmp,
         text=meta.text,
         notes=tuple(meta.notes),
     )
+
+
+def _pillow_samples(source: ImageSource, opened: "_Opened") -> np.ndarray:
+    """Of what Pillow reads, and of 16 bits in colour, which it does not."""
+    image = opened.image
+    if opened.content is not None and is_deep_colour(opened.content, image):
+        return read_deep_colour(opened.content, image)
+    if opened.avif is not None and opened.avif.bits > 8:
+        samples = read_deep_avif(opened.avif.plain, opened.avif.bits)
+        if samples is not None:
+            return samples
+        opened.meta.notes.append(f"its {opened.avif.bits} bits are read as 8")
+    image.load()
+    if opened.jpeg is not None:
+        _check_whole(opened.jpeg, image)
+    return _plain_samples(source, opened)
 
 
 def _check_whole(jpeg: Jpeg, image: Image.Image) -> None:
@@ -295,19 +331,29 @@ class _Opened:
     """A lazily opened image.
 
     Attributes:
-      image: of a file without metadata, where Pillow would act on it.
-      turned: its orientation, 1 to 8, which `image` has not.
+      size: width and height as stored.
+      turned: its orientation, 1 to 8, which its pixels do not have.
       meta: its metadata.
+      is_lossy: see `Photo`.
+      is_cmyk: whether its profile is of CMYK, which becomes RGB.
+      decode: gives `[h, w]` or `[h, w, c]`, uint8 or uint16, c = 1 to 4; None: `image`
+        does.
+      image: of a file without metadata, where Pillow would act on it.
       content: the file that `image` is of, if it is PNG or TIFF; maybe its header only.
-      jpeg, tiff: its parts.
+      jpeg, tiff, avif: its parts.
     """
 
-    image: Image.Image
+    size: tuple[int, int]
     turned: int
     meta: Metadata
+    is_lossy: bool = False
+    is_cmyk: bool = False
+    decode: Callable[[], np.ndarray] | None = None
+    image: Image.Image | None = None
     content: bytes | None = None
     jpeg: Jpeg | None = None
     tiff: Tiff | None = None
+    avif: Container | None = None
 
 
 _readers, _limit_before = 0, None
@@ -335,7 +381,9 @@ def _pixel_limit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(source: ImageSource, *, pixels: bool = True) -> Iterator[_Opened]:
+def _open(
+    source: ImageSource, *, pixels: bool = True, half_size: bool = False
+) -> Iterator[_Opened]:
     """A lazily opened image; every decoder error inside becomes an ImageFileError."""
     if source.is_folder:
         raise ImageFileError(f"{source} is a folder; expected an image file")
@@ -345,9 +393,10 @@ def _open(source: ImageSource, *, pixels: bool = True) -> Iterator[_Opened]:
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_pixel_limit())
-            opened = _split(source, pixels, stack, parts)
-            if opened.image.width * opened.image.height > MAX_PIXELS:
+            opened = _split(source, pixels, half_size, stack, parts)
+            if math.prod(opened.size) > MAX_PIXELS:
                 raise Image.DecompressionBombError
+            _read_notes(opened)
             yield opened
     except (ImageFileError, MemoryError):
         raise
@@ -359,26 +408,38 @@ def _open(source: ImageSource, *, pixels: bool = True) -> Iterator[_Opened]:
     except FileNotFoundError as error:
         raise ImageFileError(f"{source} does not exist") from error
     except Image.UnidentifiedImageError as error:
-        raise _unidentified(source, parts.get("tiff")) from error
+        raise _unidentified(source, parts) from error
     except Exception as error:  # decoders raise anything, assertions too
         if isinstance(error, OSError) and error.errno:
             raise ImageFileError(
                 f"{source} cannot be read ({error.strerror}); check its permissions"
             ) from error
-        raise ImageFileError(
-            f"{source} is damaged or cut short ({error}); expected a whole image, so "
-            "copy or download it again"
-        ) from error
+        raise _damaged(source, str(error)) from error
+
+
+def _read_notes(opened: _Opened) -> None:
+    """What the metadata of one upright base picture says, and what else there was."""
+    meta = opened.meta
+    drop_gain_map(meta)
+    if opened.turned != 1:
+        meta.xmp = upright_xmp(meta.xmp)
+    if meta.pictures > 1:
+        meta.notes.append(f"only the first of its {meta.pictures} pictures is read")
 
 
 def _split(
-    source: ImageSource, pixels: bool, stack: contextlib.ExitStack, parts: dict
+    source: ImageSource,
+    pixels: bool,
+    half_size: bool,
+    stack: contextlib.ExitStack,
+    parts: dict,
 ) -> _Opened:
-    """Takes the file apart, so that Pillow sees nothing but its pixels."""
+    """Takes the file apart, so that decoders see nothing but its pixels."""
     file = stack.enter_context(source.open())
     head = file.read(HEAD_BYTES)
     file.seek(0)
     turned, content, meta = 1, None, None
+    kind = suffix_of(head)
     if head.startswith(SIGNATURE):
         content, meta = split_png(file, pixels)
         file = io.BytesIO(content)
@@ -391,9 +452,10 @@ def _split(
     elif head.startswith(HEADERS):
         parts["tiff"] = tiff = split_tiff(source)
         meta, turned = tiff.meta, tiff.turned
-        if source.suffix in RAW_SUFFIXES or unread_kind(head):
-            name, advice = UNREAD[".dng"]
-            raise ImageFileError(f"{source} is {name}, which is not read; {advice}")
+        if source.suffix in RAW_SUFFIXES or kind:
+            tiff.is_raw = True
+        if tiff.is_raw or tiff.maybe_raw:
+            return _open_raw(source, stack, half_size, tiff)
         if tiff.refused:
             raise ImageFileError(f"{source} {tiff.refused}")
         content = tiff.content
@@ -401,18 +463,75 @@ def _split(
             content = file.read()
         if content is not None:
             file = io.BytesIO(content)
+    elif kind == ".avif":
+        parts["avif"] = avif = split_isobmff(file.read())
+        meta, file = avif.meta, io.BytesIO(avif.plain)
+    elif kind in HEIC_SUFFIXES:
+        return _open_heic(source)
+    elif kind in RAW_SUFFIXES or source.suffix in RAW_SUFFIXES:
+        return _open_raw(source, stack, half_size)
     file.seek(0)
     image = stack.enter_context(Image.open(file, formats=_READABLE))
     if pixels:
         _check_size(image, file)
     if meta is None:
         meta = _pillow_metadata(image)
-    if "tiff" not in parts:
+    size = image.size
+    if "tiff" in parts:
+        size = tiff.size
+    elif "avif" in parts:  # whose boxes tell it, of which Pillow makes EXIF
+        turned, _ = orientation(image.info.get("exif"))
+        meta.pictures = image.n_frames
+    else:
         turned, wrong = orientation(meta.exif)
         meta.notes += [wrong] * bool(wrong)
-    if meta.pictures > 1:
-        meta.notes.append(f"only the first of its {meta.pictures} pictures is read")
-    return _Opened(image, turned, meta, content, **parts)
+    return _Opened(
+        size,
+        turned,
+        meta,
+        is_lossy=image.format in ("JPEG", "WEBP", "AVIF"),
+        is_cmyk=image.mode == "CMYK",
+        image=image,
+        content=content,
+        **parts,
+    )
+
+
+def _open_heic(source: ImageSource) -> _Opened:
+    """It comes upright by its boxes, of whose orientation EXIF's is only a copy."""
+    if missing_extra(".heic"):
+        raise _unread(source, ".heic")
+    container = split_isobmff(source.read())
+    size, container.meta.pictures, decode = open_heic(container.plain)
+    return _Opened(size, 1, container.meta, is_lossy=True, decode=decode)
+
+
+def _open_raw(
+    source: ImageSource,
+    stack: contextlib.ExitStack,
+    half_size: bool,
+    tiff: Tiff | None = None,
+) -> _Opened:
+    """Of a raw file, or of a TIFF that may be one: it has a small preview first."""
+    if missing_extra(".dng") and (tiff is None or tiff.is_raw):
+        raise _unread(source, ".dng")
+    if tiff is not None and dng_ends_early(source):
+        raise OSError("it ends before its last pixels")
+    opened = None if missing_extra(".dng") else open_raw(source, stack, half_size)
+    if opened is None:
+        refused = "is a camera's raw file of an unknown kind; develop it to a TIFF"
+        raise ImageFileError(f"{source} {(tiff and tiff.refused) or refused}")
+    size, decode, preview_exif = opened
+    meta = Metadata() if tiff is None else tiff.meta
+    meta.exif = meta.exif or preview_exif()
+    if meta.exif is None:
+        meta.drop("EXIF", "of a kind that is not read")
+    if b"/camera-raw-settings/" in (meta.xmp or b""):
+        meta.xmp = None
+        meta.drop("XMP", "on how to develop it")
+    meta.xmp = upright_xmp(meta.xmp)
+    meta.icc, meta.dpi, meta.pictures = None, None, 1  # those of previews
+    return _Opened(size, 1, meta, decode=decode)
 
 
 def _check_size(image: Image.Image, file: BinaryIO) -> None:
@@ -443,19 +562,37 @@ def _pillow_metadata(image: Image.Image) -> Metadata:
     return meta
 
 
-def _unidentified(source: ImageSource, tiff: Tiff | None) -> ImageFileError:
+def _damaged(source: ImageSource, how: str) -> ImageFileError:
+    how = " ".join(how.split())  # in one line
+    return ImageFileError(
+        f"{source} is damaged or cut short ({how}); expected a whole image, so copy or "
+        "download it again"
+    )
+
+
+def _unread(source: ImageSource, suffix: str) -> ImageFileError:
+    name, advice = UNREAD[suffix]
+    return ImageFileError(f"{source} is {name}, which is not read; {advice}")
+
+
+def _unidentified(source: ImageSource, parts: dict) -> ImageFileError:
     with source.open() as file:
         head = file.read(HEAD_BYTES)
-    convert = "expected PNG, JPEG, BMP, WebP or TIFF, so convert it to one of these"
-    if tiff is not None:
+    if "tiff" in parts:
         return ImageFileError(
-            f"{source} is a TIFF of {tiff.kind}; expected 8 or 16 bits of gray, RGB, "
-            "CMYK or a palette, so convert it first"
+            f"{source} is a TIFF of {parts['tiff'].kind}; expected 8 or 16 bits of "
+            "gray, RGB, CMYK or a palette, so convert it first"
         )
-    if known := unread_kind(head):
-        return ImageFileError(f"{source} is {known[0]}, which is not read; {known[1]}")
-    kind = "not an image" if head else "an empty file"
-    return ImageFileError(f"{source} is {kind}, or of an unknown kind; {convert}")
+    if "avif" in parts and features.check("avif"):
+        return _damaged(source, "its pixels make no sense")
+    kind = suffix_of(head)
+    if kind in UNREAD:
+        return _unread(source, kind)
+    what = "not an image" if head else "an empty file"
+    return ImageFileError(
+        f"{source} is {what}, or of an unknown kind; expected PNG, JPEG, BMP, WebP, "
+        "AVIF or TIFF, so convert it to one of these"
+    )
 
 
 def _to_plain_mode(
@@ -535,13 +672,14 @@ def write_photo(
     Args:
       path: in a folder that exists; an existing file is replaced.
       photo: what the format cannot hold is reduced as the module's head tells.
-      quality: of JPEG and WebP, 1 to 100.
+      quality: of JPEG, WebP, AVIF and HEIC, 1 to 100.
       compress: PNG and TIFF become smaller, and take many times longer to write; the
         other formats are not changed.
     Returns:
       A sentence for what the format cannot hold.
     Raises:
-      ImageFileError: unknown suffix, unwritable place, or too large for the format.
+      ImageFileError: unknown suffix, unwritable place, too large for the format, or
+        what writes it is not installed.
       ValueError: quality is none of these.
     """
     path = Path(path)
@@ -551,6 +689,8 @@ def write_photo(
             f"{path} has no suffix of an image; expected one of "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
+    if install := missing_extra(path.suffix.lower()):
+        raise ImageFileError(f"{path}: to write {path.suffix}, {install}")
     check_fits_format(path, *photo.pixels.shape[:2])
     unfinished = path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}")
     try:
@@ -580,6 +720,7 @@ _HOLDS = {
     ".bmp": {"dpi"},
 }
 _HOLDS |= {".tiff": _HOLDS[".tif"], ".jpeg": _HOLDS[".jpg"]}
+_HOLDS |= dict.fromkeys((".avif", *HEIC_SUFFIXES), _HOLDS[".webp"])
 _NAMES = {"alpha": "transparency", "icc": "colour profile", "exif": "EXIF"}
 _NAMES |= {"dpi": "resolution", "xmp": "XMP", "text": "text"}
 
@@ -599,6 +740,12 @@ def _encode(
             samples, icc = samples[:, :, [0, 0, 0, 1]], _fitting_icc(icc, 3)
         tags = write_tiff(file, samples, icc, photo, compress=compress)
         return lost + [f"EXIF's {name}" for name in tags]
+    if suffix in HEIC_SUFFIXES:
+        samples = _interleaved(photo)
+        if samples.shape[2] == 2:  # which it has not
+            samples = samples[:, :, [0, 0, 0, 1]]
+        write_heic(file, samples, photo, quality)
+        return lost
     pixels = _to_uint8(photo.pixels)
     if photo.alpha is not None:
         pixels = np.dstack([pixels, _to_uint8(photo.alpha)])
@@ -608,6 +755,9 @@ def _encode(
         options |= {"dpi": photo.dpi} if photo.dpi else {}
     elif suffix == ".webp":
         options |= {"format": "WEBP", "quality": quality, "xmp": photo.xmp or b""}
+    elif suffix == ".avif":
+        options |= {"format": "AVIF", "quality": quality, "xmp": photo.xmp or b""}
+        options["exif"] = ExifAsStored(photo.exif or b"")
     else:
         options = {"format": "BMP"} | ({"dpi": photo.dpi} if photo.dpi else {})
     # Pillow takes grayscale as [h, w]
@@ -625,13 +775,17 @@ def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
         holds -= {"icc"} if len(photo.icc or b"") > _JPEG_ICC_MAX_BYTES else set()
         if photo.dpi and not 1 <= min(photo.dpi) <= max(photo.dpi) <= 65535:
             holds.discard("dpi")
-    elif suffix == ".webp":
-        if not _fitting_icc(photo.icc, 3):  # gray becomes RGB
+    elif suffix in (".webp", ".avif", *HEIC_SUFFIXES):
+        is_rgb = suffix not in HEIC_SUFFIXES or photo.alpha is not None
+        if is_rgb and not _fitting_icc(photo.icc, 3):
             holds.discard("icc")
         if not photo.exif and photo.dpi:  # there is no other place for it
             photo = dataclasses.replace(photo, exif=exif_with_dpi(photo.dpi))
         if photo.exif:
             photo = dataclasses.replace(photo, dpi=None)
+        # Of other blocks, Pillow's encoder fails or pillow-heif's turns the picture.
+        if suffix != ".webp" and not is_tiff(photo.exif):
+            holds.discard("exif")
     lost, kept = [], {}
     for field, name in _NAMES.items():
         value = getattr(photo, field)

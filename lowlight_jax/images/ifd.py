@@ -117,12 +117,12 @@ class TiffReader:
             return None
         return self._read(entry.start, entry.size)
 
-    def integers(self, entry: Entry) -> tuple[int, ...]:
-        """Its values, the first 64 at most; empty if they are no integers."""
+    def integers(self, entry: Entry, most: int = 64) -> tuple[int, ...]:
+        """Its values, the first `most`; empty if they are no integers."""
         if entry.start is None or entry.kind not in _INTEGERS:
             return ()
         code = _INTEGERS[entry.kind]
-        count = min(entry.count, 64)
+        count = min(entry.count, most)
         raw = self._read(entry.start, count * _SIZES[entry.kind])
         return struct.unpack(f"{self.order}{count}{code}", raw)
 

@@ -34,6 +34,12 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
+# In the files of Ultra HDR, ISO 21496-1 and Apple, with which a picture becomes HDR.
+_GAIN_MAPS = (
+    b"http://ns.adobe.com/hdr-gain-map/1.0/",
+    b"urn:iso:std:iso:ts:21496:-1",
+    b"http://ns.apple.com/HDRGainMap/1.0/",
+)
 # Entropy-coded data that is none of the picture's: no byte of it is a marker.
 _NOISE = np.random.default_rng(0).integers(0, 255, 4096).astype(np.uint8).tobytes()
 
@@ -130,6 +136,9 @@ def split_jpeg(data: bytes) -> Jpeg:
     end = place if has_end else len(data)
     if not data[end + 2 :].lstrip(b"\0"):
         meta.pictures = 1
+    elif meta.pictures > 1 and any(sign in data for sign in _GAIN_MAPS):
+        meta.gain_map = True
+        meta.pictures -= 1
     return Jpeg(
         header=b"".join(kept),
         scans=b"" if scans_at is None else data[scans_at:end],

@@ -1,15 +1,32 @@
-"""Kinds of image files that are not read, by their suffix and by their first bytes."""
+"""Kinds of image files by their suffix and by their first bytes, and what reads them.
+
+HEIC and raw files are read where the extra is installed, and AVIF always; all other
+kinds here never.
+"""
+
+from importlib.util import find_spec
 
 _DEVELOP = "develop it to a 16-bit TIFF with darktable, RawTherapee or its maker's tool"
 _EXPORT = "export it as PNG or TIFF"
+_INSTALL = "pip install 'lowlight_jax[{}]'"
 _RAW = "3fr arw cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef raf"
 _RAW += " raw rw2 rwl sr2 srf srw x3f"
 RAW_SUFFIXES = tuple(f".{name}" for name in _RAW.split())
-# What it is called, and what to do, by suffix.
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+# The extra, and its module, that reads (and writes, but for raw) such files.
+_EXTRAS = {
+    **dict.fromkeys(RAW_SUFFIXES, ("raw", "rawpy")),
+    **dict.fromkeys(HEIC_SUFFIXES, ("heif", "pillow_heif")),
+}
+# What it is called, and what to do where it is not read, by suffix.
 UNREAD = {
-    **dict.fromkeys(RAW_SUFFIXES, ("a camera's raw file", _DEVELOP)),
     **dict.fromkeys(
-        (".heic", ".heif", ".hif"), ("HEIC", "export it as JPEG, PNG or TIFF")
+        RAW_SUFFIXES,
+        ("a camera's raw file", f"{_INSTALL.format('raw')}, or {_DEVELOP}"),
+    ),
+    **dict.fromkeys(
+        HEIC_SUFFIXES,
+        ("HEIC", f"{_INSTALL.format('heif')}, or export it as JPEG, PNG or TIFF"),
     ),
     ".avif": ("AVIF", _EXPORT),
     ".gif": ("GIF", "name the file itself, or save it as PNG"),
@@ -56,6 +73,7 @@ _MAGIC = (
     (4, b"ftyphe", ".heic"),
     (4, b"ftypmif1", ".heic"),
     (4, b"ftypmsf1", ".heic"),
+    (4, b"ftyphev", ".heic"),
     (4, b"ftyp", ".mp4"),
     (0, b"SIMPLE  =", ".fits"),
     (0, b"%PDF", ".pdf"),
@@ -65,9 +83,26 @@ _MAGIC = (
 HEAD_BYTES = 132
 
 
-def unread_kind(head: bytes) -> tuple[str, str] | None:
-    """What a file is by its first `HEAD_BYTES`, and what to do; None if not known."""
+def missing_extra(suffix: str) -> str | None:
+    """How to install what a kind needs and is not there; None if nothing is missing."""
+    extra, module = _EXTRAS.get(suffix, ("", ""))
+    return _INSTALL.format(extra) if module and find_spec(module) is None else None
+
+
+def readable_suffixes(always: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are always read, and those that are since an extra is installed."""
+    return always + tuple(
+        suffix
+        for suffix in _EXTRAS
+        if suffix not in always and not missing_extra(suffix)
+    )
+
+
+def suffix_of(head: bytes) -> str | None:
+    """The suffix of what a file is by its first `HEAD_BYTES`; None if not known."""
+    if head[4:8] == b"ftyp" and b"avif" in head[8 : int.from_bytes(head[:4])]:
+        return ".avif"  # one of its brands, and maybe not the first
     for place, magic, suffix in _MAGIC:
         if head[place:].startswith(magic):
-            return UNREAD[suffix]
+            return suffix
     return None

@@ -16,6 +16,7 @@ class Metadata:
       dpi: horizontal and vertical.
       text: PNG's text chunks, `(kind, content)`.
       pictures: how many the file holds.
+      gain_map: whether one of them, or what XMP tells of it, makes HDR of the first.
       notes: a sentence for each thing that was left out.
     """
 
@@ -25,6 +26,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[bytes, bytes], ...] = ()
     pictures: int = 1
+    gain_map: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def drop(self, what: str, why: str = "damaged") -> None:
@@ -43,9 +45,31 @@ def dpi_of(x: float, y: float, per_inch: float = 1.0) -> tuple[float, float] | N
     return dpi if all(0.01 <= value <= 1e6 for value in dpi) else None
 
 
-def upright_xmp(xmp: bytes | None, turned: int) -> bytes | None:
-    """The packet for pixels that were turned upright, if they were."""
-    if xmp is None or turned == 1:
-        return xmp
-    stored = rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]"
-    return re.sub(stored, rb"\g<1>1", xmp)
+_UPRIGHT = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]")
+# Adobe's and Ultra HDR's; and the list of what follows a JPEG, as Google's phones have
+# it. What is long is none of them, and would take a regular expression long.
+_GAIN_MAP = re.compile(
+    rb"\shdrgm:\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')"
+    rb"|<hdrgm:(\w+)[^<>]*(?:/>|>.{0,2000}?</hdrgm:\1\s*>)",
+    re.DOTALL,
+)
+_FOLLOWING = re.compile(rb"<(\w*Container:Directory)\b.{0,9000}?</\1\s*>", re.DOTALL)
+_LONGEST_WITH_GAIN_MAP = 2**16  # bytes; a JPEG's fits in there
+
+
+def upright_xmp(xmp: bytes | None) -> bytes | None:
+    """The packet for pixels that were turned upright."""
+    return None if xmp is None else _UPRIGHT.sub(rb"\g<1>1", xmp)
+
+
+def drop_gain_map(meta: Metadata) -> None:
+    """Leaves out what XMP tells of a gain map, with a note on all gain maps."""
+    if meta.xmp and b"hdrgm:" in meta.xmp:
+        meta.gain_map = True
+        if len(meta.xmp) > _LONGEST_WITH_GAIN_MAP:
+            meta.xmp = None
+            meta.drop("XMP", "too long for one with a gain map")
+        else:
+            meta.xmp = _FOLLOWING.sub(b"", _GAIN_MAP.sub(b"", meta.xmp))
+    if meta.gain_map:
+        meta.drop("gain map", "for HDR")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from lowlight_jax.images.kinds import UNREAD
+from lowlight_jax.images.kinds import RAW_SUFFIXES, UNREAD
 
 _NONE: Mapping[str, Sequence[Path]] = MappingProxyType({})
 _NAMED = 5  # files of each reason; more are counted
@@ -16,8 +16,9 @@ _NAMED = 5  # files of each reason; more are counted
 _LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 _HIDDEN = "hidden"
 _OTHER = "no images by their suffix"
+_BESIDE = "raw files beside a picture of the same name, which is taken"
 # Reasons that nobody needs to do anything about.
-EXPECTED = {_HIDDEN, _OTHER}
+EXPECTED = {_HIDDEN, _OTHER, _BESIDE}
 
 
 class LeftOut(dict[str, list[Path]]):
@@ -120,9 +121,15 @@ def search(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], LeftOut]:
                 left_out.add(path, reason)
             elif reason is None:
                 files.append(path)
+    developed = {
+        f.with_suffix("") for f in files if f.suffix.lower() not in RAW_SUFFIXES
+    }
+    for path in files:
+        if path.suffix.lower() in RAW_SUFFIXES and path.with_suffix("") in developed:
+            left_out.add(path, _BESIDE)
     for paths in left_out.values():
         paths.sort()
-    return sorted(files), left_out
+    return sorted(set(files).difference(left_out.get(_BESIDE, []))), left_out
 
 
 def _reason(path: Path, suffixes: Sequence[str]) -> str | None:

@@ -20,6 +20,10 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
 _SAMPLES, _X, _Y, _PLANES, _UNIT, _FORMAT = 277, 282, 283, 284, 296, 339
 _EXTRA, _XMP, _ICC, _DNG = 338, 700, 34675, 50706
 _STRIPS, _PREDICTOR, _TILE = 273, 317, 322
+# Where the pixels are and how long they are: of strips, of tiles.
+_PIECES = ((_STRIPS, 279), (324, 325))
+_SUBPAGES = 330
+_MOST_PIECES = 2**16
 _COMPRESSION = 259
 # What each compression can make of a byte: none, LZW, JPEG, Deflate, PackBits.
 _BYTES_PER_BYTE = {1: 1, 5: 3000, 7: 3 * 512, 8: 1032, 32946: 1032, 32773: 64}
@@ -40,6 +44,8 @@ class Tiff:
       invert: whether `content` says that 0 is black where it is white.
       kind: what its pixels are, in words.
       refused: what keeps them from being read, in words, or "".
+      is_raw: whether it is a camera's raw file.
+      maybe_raw: whether it may be one, since it begins with a preview.
       size: width and height as stored.
       folded: whether `content` has gray and alpha in turn, as one channel.
       undo: whether the differences between pixels are still to be summed up.
@@ -52,6 +58,8 @@ class Tiff:
     invert: bool
     kind: str
     refused: str
+    is_raw: bool
+    maybe_raw: bool
     size: tuple[int, int]
     folded: bool
     undo: bool
@@ -115,12 +123,30 @@ def split_tiff(source: ImageSource) -> Tiff:
         invert,
         page.kind,
         page.refused(),
+        page.is_raw,
+        page.is_preview,
         (page.w, page.h),
         folded,
         undo,
         page.extra,
         meta,
     )
+
+
+def dng_ends_early(source: ImageSource) -> bool:
+    """Whether pixels of any page of a DNG are missing.
+
+    False of other raw files, whose makers count in ways of their own.
+    """
+    with source.open() as file:
+        reader = TiffReader(file)
+        pages = [_Page(reader, directory) for directory in reader.chain()]
+        if not any(_DNG in page.first for page in pages):
+            return False
+        for page in pages[:]:
+            below = page.numbers(_SUBPAGES)
+            pages += [_Page(reader, reader.directory(start)[0]) for start in below]
+        return any(page.end > reader.size for page in pages)
 
 
 class _Page:
@@ -154,9 +180,13 @@ class _Page:
             words.append("a big-endian BigTIFF")
         return ", ".join(words)
 
+    @property
+    def is_raw(self) -> bool:
+        return _DNG in self.first or self.colour in (32803, 34892)
+
     def refused(self) -> str:
-        if _DNG in self.first or self.colour in (32803, 34892):
-            return "is a camera's raw file, which is not read; develop it to a TIFF"
+        if self.is_raw:
+            return "is a camera's raw file of an unknown kind; develop it to a TIFF"
         if self.is_preview:
             return "begins with a small preview of its picture; save it as plain TIFF"
         if self.bits > 16:
@@ -180,6 +210,19 @@ class _Page:
             nbytes //= 3
         if packing and nbytes > packing * (self.reader.size + 64):
             raise OSError(f"{self.reader.size} bytes cannot hold {self.w}x{self.h} px")
+
+    @property
+    def end(self) -> int:
+        """Behind its last pixels."""
+        ends = [0]
+        for places, sizes in _PIECES:
+            if places in self.first and sizes in self.first:
+                starts, lengths = (
+                    self.reader.integers(self.first[tag], _MOST_PIECES)
+                    for tag in (places, sizes)
+                )
+                ends += map(sum, zip(starts, lengths, strict=False))
+        return max(ends)
 
     def is_folded(self) -> tuple[bool, bool]:
         """Whether it is gray with alpha that only `Tiff.unfold` reads, and `undo`."""

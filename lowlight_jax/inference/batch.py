@@ -46,12 +46,14 @@ def enhance_files(
     *,
     on_progress: JobListener = lambda index, job, fraction: None,
     compress: bool = False,
+    half_size: bool = False,
     **options,
 ) -> None:
     """Reads, enhances and writes; a photograph that fails does not stop the others.
 
     The next photo is read and the last one written while one is computed, no more: a
-    photo of 24 million pixels takes 72 MB, and four of them are held at most.
+    photo of 24 million pixels takes 72 MB, and four of them are held at most. (Of a
+    wide-gamut one, what the network sees and makes are held too, in 16 bits.)
 
     Args:
       jobs: at least one, see `plan_jobs`.
@@ -60,13 +62,15 @@ def enhance_files(
       outcome: kept up to date.
       on_progress: told at the start, during and at the end of each photo.
       compress: of `write_photo`.
+      half_size: of `read_photo`.
       **options: of `enhance_photo`.
     """
     with (
         ThreadPoolExecutor(1, "reader") as reader,
         ThreadPoolExecutor(1, "writer") as writer,
     ):
-        reading = reader.submit(read_photo, jobs[0].source)
+        read = partial(read_photo, half_size=half_size)
+        reading = reader.submit(read, jobs[0].source)
         method = load()
         writing = None
         for index, job in enumerate(jobs):
@@ -76,7 +80,7 @@ def enhance_files(
             with _noting_failure(outcome, job.source):
                 photo = reading.result()
             if index + 1 < len(jobs):
-                reading = reader.submit(read_photo, jobs[index + 1].source)
+                reading = reader.submit(read, jobs[index + 1].source)
             if photo is not None:
                 with _noting_failure(outcome, job.source):
                     check_fits_format(job.target, *photo.pixels.shape[:2])

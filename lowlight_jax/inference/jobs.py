@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowlight_jax.images.files import IMAGE_SUFFIXES, search_images
+from lowlight_jax.images.kinds import HEIC_SUFFIXES, missing_extra
 from lowlight_jax.images.search import LeftOut
 from lowlight_jax.runtime.outputs import (
     PathError,
@@ -46,7 +47,8 @@ def plan_jobs(
       UsageError: inputs that do not exist, nothing to do, two inputs with the same
         output name, an output that is an input or lies inside a folder of inputs, where
         a second run would take the results of the first for photographs, or one that
-        cannot be a folder or is named like a file of an unknown kind.
+        cannot be a folder, is named like a file of an unknown kind, or of one whose
+        extra is not installed.
     """
     missing = [f"  {path}" for path in inputs if not path.exists()]
     if missing:
@@ -55,6 +57,7 @@ def plan_jobs(
     names_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
     if names_file and len(inputs) == 1 and inputs[0].is_file():
         wanted = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}
+        wanted |= {"heic": HEIC_SUFFIXES}
         fitting = wanted.get(image_format, (f".{image_format}",))
         if image_format and output.suffix.lower() not in fitting:
             raise UsageError(
@@ -79,6 +82,9 @@ def plan_jobs(
         )
         raise UsageError("\n  ".join([nothing, *left_out.lines()]))
     _check_names(jobs)
+    suffix = jobs[0].target.suffix.lower()
+    if install := missing_extra(suffix):
+        raise UsageError(f"{jobs[0].target}: to write {suffix}, {install}")
     try:
         check_folder(folder, "--output")
         if not names_file:

@@ -22,6 +22,7 @@ from rich.text import Text
 from lowlight_jax.checks import as_image, as_mask, number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.files import Photo, Source, read_photo
+from lowlight_jax.images.profiles import ColourSpace, colour_space
 from lowlight_jax.inference.finish import blend, converted, finish
 from lowlight_jax.inference.onnx_runtime import load_onnx, takes_onnx
 from lowlight_jax.runtime.devices import check_devices
@@ -191,7 +192,8 @@ def enhance_photo(
 ) -> Photo:
     """A photograph as a method makes it, finished; all but its pixels is kept.
 
-    What is transparent is neither judged nor changed.
+    What is transparent is neither judged nor changed. A photograph with a wide gamut is
+    shown to the method as sRGB, and the result brought back; see `images.profiles`.
 
     Args:
       method: see `load_method`.
@@ -209,6 +211,8 @@ def enhance_photo(
     if hidden is not None and not hidden.all():
         nearest = nearest_visible(hidden)
     image = image[nearest]
+    space, notes = _colour_space(photo)
+    shown = image if space is None else space.to_srgb(image)
     options = dict(strength=strength, progress=progress, **controls)
     if method.needs_mask:
         from lowlight_jax.ops.damage import find_holes, grow
@@ -231,15 +235,29 @@ def enhance_photo(
                     "the mask tells no holes that can be seen; nothing to repair: make "
                     "it white there"
                 )
-        pixels = method(image, grow(mask) if photo.is_lossy else mask, **options)
+        pixels = method(shown, grow(mask) if photo.is_lossy else mask, **options)
     elif mask is not None:
         raise ValueError("only methods that repair holes take a mask; leave it out")
     else:
-        pixels = method(image, **options)
+        pixels = method(shown, **options)
+    if space is not None:
+        is_brighter = not method.needs_mask
+        pixels = space.from_srgb(pixels, shown, image, is_brighter=is_brighter)
     pixels = finish(pixels, unsharp=unsharp, saturation=saturation)
     if hidden is not None:
         pixels = np.where(hidden[..., None], photo.pixels, pixels)
-    return dataclasses.replace(photo, pixels=pixels)
+    return dataclasses.replace(photo, pixels=pixels, notes=photo.notes + notes)
+
+
+def _colour_space(photo: Photo) -> tuple[ColourSpace | None, tuple[str, ...]]:
+    """What the pixels are converted from, and a sentence if they cannot be."""
+    try:
+        return colour_space(photo.icc), ()
+    except ValueError as error:
+        return None, (
+            f"its colour profile is {error} and not converted: it is kept, and the "
+            "pixels are taken for sRGB",
+        )
 
 
 def print_list() -> None:
