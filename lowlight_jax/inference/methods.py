@@ -93,11 +93,12 @@ def load_method(
 
     Args:
       model: the name of weights that ship or of a classical method, the workdir of a
-        training, or a `.safetensors` file.
+        training, a `.safetensors` file, a folder of `save_pretrained`, or
+        "hf:OWNER/NAME@REVISION" on the Hugging Face hub.
       params: of a classical method, texts like "exponent=0.5".
     Raises:
       ValueError: there is nothing of this name, or it cannot have these parameters.
-      ImportError: the method needs an extra that is not installed.
+      ImportError: the method, or the hub, needs an extra that is not installed.
     """
     if (method := _load_classical(str(model), params)) is not None:
         return method
@@ -109,14 +110,15 @@ def load_method(
     check_devices()
     from lowlight_jax import weights
     from lowlight_jax.inference.runner import Runner
+    from lowlight_jax.weights import hub
 
-    if str(model) not in weights.shipped_names():
+    if str(model) not in weights.shipped_names() and not hub.is_address(model):
         model = user_path(model)
-    if str(model) not in weights.shipped_names() and not Path(model).exists():
-        raise ValueError(
-            f"{model}: there is no such network, classical method, workdir or file; "
-            "`python -m lowlight_jax.enhance --list` shows all"
-        )
+        if not model.exists():
+            raise ValueError(
+                f"{model}: there is no such network, classical method, workdir or "
+                "file; `python -m lowlight_jax.enhance --list` shows all"
+            )
     return Runner(*weights.load_any(model))
 
 
