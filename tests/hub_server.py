@@ -62,7 +62,7 @@ class Hub(http.server.ThreadingHTTPServer):
 def serving(files, *, repo, large):
     """A `Hub` that answers as long as the block runs."""
     hub = Hub(files, repo=repo, large=large)
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield hub
@@ -190,9 +190,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.reply({"objects": [o | {"actions": actions} for o in objects]})
         assert self.path == f"{api}/commit/main", self.path
         self.commit(map(json.loads, body.splitlines()))
-        return self.reply(
-            {"commitUrl": f"{endpoint}/{hub.head}", "commitOid": hub.head}
-        )
+        url = f"{endpoint}/{hub.repo}/commit/{hub.head}"
+        return self.reply({"commitUrl": url, "commitOid": hub.head})
 
     def commit(self, lines):
         hub, files = self.server, {}
