@@ -127,6 +127,7 @@ def base_config() -> ConfigDict:
     c.early_stopping_patience = 0
     c.checkpoint_every_steps = 500
     c.grid_images = 3  # pairs shown in the picture grid
+    c.tensorboard = False  # event files in WORKDIR/tensorboard; the extra [tensorboard]
     return c.lock()
 
 
