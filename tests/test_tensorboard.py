@@ -7,6 +7,7 @@ import math
 import shutil
 import struct
 import sys
+import time
 
 import jax
 import numpy as np
@@ -125,7 +126,10 @@ def test_a_process_that_is_killed_has_written_them(config, tmp_path):
     workdir, seen = tmp_path / "run", {}
 
     def look(step, scores):
-        seen.update(read_events(workdir / "tensorboard"))
+        end = time.monotonic() + 20  # seconds
+        while "supervised/psnr_rgb" not in seen and time.monotonic() < end:
+            time.sleep(0.1)
+            seen.update(read_events(workdir / "tensorboard"))
 
     train(config, workdir, on_scores=look)
     assert list(seen["supervised/psnr_rgb"]) == [6]

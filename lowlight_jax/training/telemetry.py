@@ -98,7 +98,6 @@ class MetricsFile:
             for name, value in values.items():
                 if value is not None:
                     self._events.add_scalar(f"{phase}/{name}", value, step)
-            self._events.flush()  # what a killed process has not written is lost
 
 
 def check_tensorboard() -> None:
@@ -121,6 +120,7 @@ def open_events(workdir: Path, last_step: int) -> "SummaryWriter":
     return SummaryWriter(
         str(workdir / EVENTS_FOLDER),
         purge_step=last_step + 1,
+        flush_secs=1,  # what a killed process has not written is lost
         filename_suffix=f".{last_step}",  # else by the second alone
     )
 
