@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reproduce": ("lowlight_jax.reproduce.__main__", "the papers' experiments"),
     "tune": ("lowlight_jax.tune", "search for good settings of a training"),
     "jpeg-sweep": ("lowlight_jax.jpeg_sweep", "what JPEG costs, quality by quality"),
+    "export": ("lowlight_jax.export", "write a network as an ONNX or StableHLO file"),
     "summary": ("lowlight_jax.summary", "layers, parameters, operations of a network"),
     "convert-mirnet": (
         "lowlight_jax.convert.mirnet",

@@ -16,11 +16,12 @@ LAYERS = (
     ("tasks",),
     ("models",),
     ("config", "weights"),
+    ("onnx_graphs",),
     ("inference",),
     ("evaluation",),
     ("training",),
     ("convert", "reproduce"),
-    ("main", "enhance", "evaluate", "tune", "jpeg_sweep", "summary"),
+    ("main", "enhance", "evaluate", "tune", "jpeg_sweep", "summary", "export"),
     ("cli",),
     ("__main__",),
 )

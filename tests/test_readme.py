@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 
 import lowlight_jax
-from lowlight_jax import cli, evaluate, jpeg_sweep, main, summary, tune
+from lowlight_jax import cli, evaluate, export, jpeg_sweep, main, summary, tune
 from lowlight_jax.config import base_config, model_config, validate
 from lowlight_jax.convert import mirnet
 from lowlight_jax.enhance import __main__ as enhance
@@ -29,7 +29,7 @@ MARKDOWN = [
 PAGES = {str(p.relative_to(ROOT)): p for p in [*MARKDOWN, *ROOT.glob("configs/*.py")]}
 MODULES = {"lowlight_jax.enhance": enhance, "lowlight_jax.reproduce": reproduce} | {
     module.__name__: module
-    for module in (evaluate, jpeg_sweep, main, summary, tune, mirnet)
+    for module in (evaluate, export, jpeg_sweep, main, summary, tune, mirnet)
 }
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
     "optional-dependencies"

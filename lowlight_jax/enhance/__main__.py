@@ -44,6 +44,7 @@ from lowlight_jax.inference.methods import (
     print_list,
     read_mask,
 )
+from lowlight_jax.inference.onnx_runtime import BACKENDS, takes_onnx
 from lowlight_jax.inference.runner import DEFAULT_MODEL
 from lowlight_jax.runtime.command import (
     NOTHING_WRITTEN,
@@ -193,6 +194,14 @@ def parse_args(
         help="make png and tif as small as can be, some percent smaller than else; "
         "writing them takes several times longer",
     )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what computes networks: ONNX Runtime starts at once, since it does "
+        "without JAX; auto takes it where it is installed, the network ships and there "
+        "is no GPU or TPU (default: auto)",
+    )
     add_debug_flag(parser)
     return parser.parse_args(argv)
 
@@ -281,7 +290,7 @@ def _load_method(args: argparse.Namespace, load: Callable):
       UsageError: there is none, or the other options do not go with it.
     """
     try:
-        method = load(args.model, args.param)
+        method = load(args.model, args.param, args.backend)
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
     turned = _controls(args)
@@ -380,12 +389,12 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     )
 
 
-def _load_with_cache(*arguments):
-    if not is_classical(arguments[0]):  # which does not wait for JAX
+def _load_with_cache(model: str, params: Sequence[str], backend: str):
+    if not is_classical(model) and not takes_onnx(backend, model):
         from lowlight_jax.runtime.cache import use_compilation_cache
 
-        use_compilation_cache()
-    return load_method(*arguments)
+        use_compilation_cache()  # which imports JAX
+    return load_method(model, params, backend)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ from lowlight_jax.checks import as_image, as_mask, number
 from lowlight_jax.images.alpha import hidden_part, nearest_visible
 from lowlight_jax.images.files import Photo, Source, read_photo
 from lowlight_jax.inference.finish import blend, converted, finish
+from lowlight_jax.inference.onnx_runtime import load_onnx, takes_onnx
 from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.outputs import user_path
 from lowlight_jax.runtime.progress import Listener, listening
+from lowlight_jax.weights import SHIPPED, shipped_names
 
 if TYPE_CHECKING:
     from lowlight_jax.inference.runner import Runner
@@ -87,7 +89,7 @@ class ClassicalMethod:
 
 
 def load_method(
-    model: str | Path, params: Sequence[str] = ()
+    model: str | Path, params: Sequence[str] = (), backend: str = "jax"
 ) -> "Runner | ClassicalMethod":
     """What `--model` names, ready for images.
 
@@ -96,9 +98,11 @@ def load_method(
         training, a `.safetensors` file, a folder of `save_pretrained`, or
         "hf:OWNER/NAME@REVISION" on the Hugging Face hub.
       params: of a classical method, texts like "exponent=0.5".
+      backend: of a network, see `onnx_runtime.takes_onnx`.
     Raises:
       ValueError: there is nothing of this name, or it cannot have these parameters.
-      ImportError: the method, or the hub, needs an extra that is not installed.
+      ImportError: the method, the back end or the hub needs an extra that is not
+        installed.
     """
     if (method := _load_classical(str(model), params)) is not None:
         return method
@@ -107,23 +111,27 @@ def load_method(
             f"{model} is a network, and only classical methods have parameters; leave "
             "--param out"
         )
-    check_devices()
     from lowlight_jax import weights
     from lowlight_jax.inference.runner import Runner
     from lowlight_jax.weights import hub
 
-    if str(model) not in weights.shipped_names() and not hub.is_address(model):
+    on_onnx = takes_onnx(backend, model)
+    if not on_onnx:
+        check_devices()
+    if str(model) not in shipped_names() and not hub.is_address(model):
         model = user_path(model)
         if not model.exists():
             raise ValueError(
                 f"{model}: there is no such network, classical method, workdir or "
                 "file; `python -m lowlight_jax.enhance --list` shows all"
             )
-    return Runner(*weights.load_any(model))
+    return Runner(load_onnx(model)) if on_onnx else Runner(*weights.load_any(model))
 
 
 def is_classical(name: str) -> bool:
     """Whether a name is that of a classical method; all others are networks."""
+    if name in shipped_names():  # classical methods import much: half a second
+        return False
     from lowlight_jax.baselines import METHODS, inpainting
 
     return name in METHODS or name in map(str.lower, inpainting.METHODS)
@@ -131,12 +139,12 @@ def is_classical(name: str) -> bool:
 
 def _load_classical(name: str, params: Sequence[str]) -> ClassicalMethod | None:
     """None for other names."""
+    if not is_classical(name):
+        return None
     from lowlight_jax.baselines import METHODS, inpainting
     from lowlight_jax.baselines.method import parse_params
 
     filling = {title.lower(): f for title, f in inpainting.METHODS.items()}
-    if not is_classical(name):
-        return None
     function = filling.get(name) or METHODS[name]
     try:
         function = functools.partial(function, **parse_params(function, params))
@@ -250,8 +258,6 @@ def print_list() -> None:
 
 
 def _network_rows() -> list[tuple[str, ...]]:
-    from lowlight_jax.weights import SHIPPED, shipped_names
-
     rows = []
     for name in shipped_names():
         card = (SHIPPED / f"{name}.md").read_text("utf-8")

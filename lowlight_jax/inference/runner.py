@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from lowlight_jax.checks import as_image, as_mask, number
+from lowlight_jax.inference.onnx_runtime import OnnxNetwork, load_onnx, takes_onnx
 from lowlight_jax.inference.tiles import TILE_SHAPES, Tile, overlap_px, plan_tiles
 from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.ops.padding import reflected_window
@@ -55,12 +56,14 @@ class Runner:
 
     source: str | Path | None = None
 
-    def __init__(self, network: "Network", params: Any):
+    def __init__(self, network: "Network | OnnxNetwork", params: Any = None):
         self.network = network
-        self._params = params
         sees_all = network.receptive_radius_px is None
         self._overlap = _WHOLE_OVERLAP_PX if sees_all else overlap_px(network)
-        self._run = _compiled(network)
+        if isinstance(network, OnnxNetwork):
+            self._run = network.run
+        else:
+            self._run = functools.partial(_compiled(network), params)
 
     @classmethod
     def from_pretrained(
@@ -97,6 +100,8 @@ class Runner:
     @property
     def name(self) -> str:
         """The network's, in tables and messages."""
+        if isinstance(self.network, OnnxNetwork):
+            return self.network.name
         from lowlight_jax.models import name_of
 
         return name_of(self.network)
@@ -109,7 +114,7 @@ class Runner:
     @property
     def needs_mask(self) -> bool:
         """Whether it replaces what a mask tells and leaves the rest as it is."""
-        return self.task.needs_mask
+        return self.network.needs_mask
 
     @property
     def controls(self) -> Mapping[str, "Control"]:
@@ -230,7 +235,7 @@ class Runner:
     def _plan(self, image: np.ndarray, mask: np.ndarray | None) -> list[Tile]:
         h, w = image.shape[:2]
         overlap, stride = self._overlap, self.network.stride
-        shapes = self.task.window_shapes or TILE_SHAPES
+        shapes = self.network.window_shapes or TILE_SHAPES
         if mask is None:
             return list(plan_tiles(h, w, overlap, stride, shapes))
         # What is replaced is seen whole where it fits one window.
@@ -255,7 +260,7 @@ class Runner:
             h, w = image.shape[:2]
             bottom, right = tile.top + tile.height, tile.left + tile.width
             place = np.float32([[tile.top / h, tile.left / w, bottom / h, right / w]])
-        return self._run(self._params, window, mask, thumbnail, place, strength, active)
+        return self._run(window, mask, thumbnail, place, strength, active)
 
 
 class Enhancer(Runner):
@@ -265,15 +270,21 @@ class Enhancer(Runner):
       model: name of weights that ship with the package, or "hf:OWNER/NAME@REVISION".
       checkpoint: instead, the workdir of a training, a folder of `save_pretrained` or
         a `.safetensors` file.
+      backend: "jax", "onnxruntime", or "auto", see `onnx_runtime.takes_onnx`.
     Raises:
       WeightsError: there are no such weights, or they are for another task.
+      ValueError, ImportError: there is no such back end, or it is not installed.
     """
 
     def __init__(
-        self, model: str = DEFAULT_MODEL, checkpoint: str | Path | None = None
+        self,
+        model: str = DEFAULT_MODEL,
+        checkpoint: str | Path | None = None,
+        *,
+        backend: str = "auto",
     ):
-        super().__init__(*_load("brightening", model, checkpoint))
-        self.source = model if checkpoint is None else checkpoint
+        super().__init__(*_load("brightening", model, checkpoint, backend))
+        self.source = model if checkpoint is None else Path(checkpoint).absolute()
 
 
 class Repairer(Runner):
@@ -283,25 +294,37 @@ class Repairer(Runner):
     """
 
     def __init__(
-        self, model: str = INPAINT_MODEL, checkpoint: str | Path | None = None
+        self,
+        model: str = INPAINT_MODEL,
+        checkpoint: str | Path | None = None,
+        *,
+        backend: str = "auto",
     ):
-        super().__init__(*_load("inpainting", model, checkpoint))
-        self.source = model if checkpoint is None else checkpoint
+        super().__init__(*_load("inpainting", model, checkpoint, backend))
+        self.source = model if checkpoint is None else Path(checkpoint).absolute()
 
 
-def _load(task: str, model: str, checkpoint: str | Path | None):
+def _load(
+    task: str, model: str, checkpoint: str | Path | None, backend: str
+) -> tuple[Any, ...]:
+    """What a `Runner` is made of."""
     from lowlight_jax import weights
 
-    if checkpoint is None:
-        network, params = weights.load_any(model)
+    # A path that is no bare name: a workdir may be called like weights that ship.
+    source = model if checkpoint is None else Path(checkpoint).absolute()
+    if takes_onnx(backend, source):
+        network = load_onnx(source)
+        made_of, found = (network,), network.task_name
     else:
-        network, params = weights.load_checkpoint(checkpoint)
-    if network.task.name != task:
+        load = weights.load_any if checkpoint is None else weights.load_checkpoint
+        made_of = load(checkpoint or model)
+        found = made_of[0].task.name
+    if found != task:
         raise weights.WeightsError(
-            f"the weights {checkpoint or model} are for {network.task.name}; expected "
-            f"weights for {task}"
+            f"the weights {checkpoint or model} are for {found}; expected weights for "
+            f"{task}"
         )
-    return network, params
+    return made_of
 
 
 def _is_gray(image: np.ndarray) -> bool:
@@ -397,8 +420,10 @@ def _compiled(network: "Network") -> Callable:
 
 
 @functools.cache
-def _cached(kind: type[Runner], model: str, checkpoint: str | None) -> Runner:
-    return kind(model, checkpoint)
+def _cached(
+    kind: "type[Enhancer | Repairer]", model: str, checkpoint: str | None, backend: str
+) -> Runner:
+    return kind(model, checkpoint, backend=backend)
 
 
 def enhance(
@@ -406,6 +431,7 @@ def enhance(
     *,
     model: str = DEFAULT_MODEL,
     checkpoint: str | None = None,
+    backend: str = "auto",
     strength: float = 1.0,
     progress: Listener | None = None,
     **controls: float,
@@ -414,7 +440,7 @@ def enhance(
 
     Weights are loaded at the first call and kept.
     """
-    enhancer = _cached(Enhancer, model, checkpoint)
+    enhancer = _cached(Enhancer, model, checkpoint, backend)
     return enhancer(image, strength=strength, progress=progress, **controls)
 
 
@@ -424,6 +450,7 @@ def repair(
     *,
     model: str = INPAINT_MODEL,
     checkpoint: str | None = None,
+    backend: str = "auto",
     strength: float = 1.0,
     progress: Listener | None = None,
 ) -> np.ndarray:
@@ -431,5 +458,5 @@ def repair(
 
     Weights are loaded at the first call and kept.
     """
-    repairer = _cached(Repairer, model, checkpoint)
+    repairer = _cached(Repairer, model, checkpoint, backend)
     return repairer(image, mask, strength=strength, progress=progress)

@@ -12,6 +12,8 @@ colour matrices. All sizes are chosen.
 Height and width must be multiples of `dual_global.STRIDE`.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -133,8 +135,11 @@ def _log_toe(low: Images, white: jax.Array) -> jax.Array:
     return jnp.log(power / (power + (_BLACK * white**3) ** 2))
 
 
-def _between_places(ends: Ends, size: int, count: int) -> jax.Array:
-    """`[b, size, count]`: how much each of `count` places says at a pixel, linearly."""
+def _between_places(ends: Ends, size: Any, count: int) -> jax.Array:
+    """`[b, size, count]`: how much each of `count` places says at a pixel, linearly.
+
+    `size` is an int, or while it is exported a symbolic dimension.
+    """
     start, end = jnp.split(jnp.asarray(ends), 2, axis=1)
     at = start + (end - start) * (jnp.arange(size)[None] + 0.5) / size
     at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)

@@ -6,6 +6,10 @@ ever, so that even a 1x1 image has windows of any size.
 
 import numpy as np
 
+# Of reflection around a picture that a network brightens. Without, the outer 3 px are
+# worse, of `dual` by 1.3 dB at the border itself (LOL).
+MARGIN_PX = 8
+
 
 def reflected_indices(start: int, stop: int, size: int) -> np.ndarray:
     """Pixel numbers, in [0, size), that stand at positions start ... stop - 1."""

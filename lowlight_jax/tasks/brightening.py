@@ -36,8 +36,8 @@ from lowlight_jax.ops.degrade import (
     vary_light,
 )
 from lowlight_jax.ops.light import change_exposure, open_shadows
+from lowlight_jax.tasks.control import Control
 from lowlight_jax.tasks.task import (
-    Control,
     Network,
     PairMethod,
     Settings,
@@ -242,18 +242,25 @@ def predict(
     if "denoise" not in controls:
         return pred
     illumination = enhanced.illumination
-    if controls.keys() & LIGHT.keys():
+    if turned := controls.keys() & LIGHT.keys():
         gain = (pred + _DARK) / (jnp.clip(enhanced.pred, 0.0, 1.0) + _DARK)
-        illumination = jnp.clip(illumination / gain, 1e-3, 1.0)
+        is_on = sum(controls[name] != LIGHT[name].off for name in turned) > 0
+        relit = jnp.clip(illumination / gain, 1e-3, 1.0)
+        illumination = jnp.where(is_on, relit, illumination)
     denoised = network.apply(variables, pred, illumination, method="denoise")
     return pred - controls["denoise"] * denoised.noise
 
 
 def _in_light(pred: Images, controls: Mapping[str, jax.Array]) -> Images:
+    """A control that is off does nothing, not even clip, whether it is named or not."""
     if "shadows" in controls:
-        pred = open_shadows(pred, 2.0 * controls["shadows"] - 1.0)
+        shadows = controls["shadows"]
+        opened = open_shadows(pred, 2.0 * shadows - 1.0)
+        pred = jnp.where(shadows == LIGHT["shadows"].off, pred, opened)
     if "exposure" in controls:
-        pred = change_exposure(pred, controls["exposure"])
+        exposure = controls["exposure"]
+        changed = change_exposure(pred, exposure)
+        pred = jnp.where(exposure == LIGHT["exposure"].off, pred, changed)
     return pred
 
 

@@ -24,6 +24,7 @@ from lowlight_jax.losses.supervised import SupervisedWeights
 from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
+from lowlight_jax.tasks.control import Control
 from lowlight_jax.types import WHOLE, Batch, Images, Objective
 
 PairMethod = Callable[[Pair], np.ndarray]  # the result for a pair's dark side
@@ -104,22 +105,6 @@ class Task:
         return self.find_mask is not None
 
 
-@dataclasses.dataclass(frozen=True)
-class Control:
-    """What a user can turn.
-
-    Attributes:
-      default: where it stands unless it is turned.
-      lowest, highest: how far it turns.
-      off: where it does nothing at all, and is not computed.
-    """
-
-    default: float
-    lowest: float
-    highest: float
-    off: float
-
-
 class Network(nn.Module):
     """What every network declares; `__call__` returns a struct with `pred`.
 
@@ -149,6 +134,16 @@ class Network(nn.Module):
     sees_place: ClassVar[bool] = False
     only_for_dark: ClassVar[bool] = False
     controls: ClassVar[Mapping[str, Control]] = MappingProxyType({})
+
+    @property
+    def needs_mask(self) -> bool:
+        """See `Task`."""
+        return self.task.needs_mask
+
+    @property
+    def window_shapes(self) -> tuple[tuple[int, int], ...]:
+        """See `Task`."""
+        return self.task.window_shapes
 
 
 def example_inputs(

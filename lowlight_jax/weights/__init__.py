@@ -2,24 +2,22 @@
 
 A file carries the parameters under their Flax paths ("enhancement/coarse/...") and, in
 its header, the model's name and fields, so that it says itself what network it is for.
-No pickle is ever loaded.
+No pickle is ever loaded. JAX is imported by what needs it: a back end that does without
+asks for names only.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
-import flax.traverse_util
-import jax
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from lowlight_jax.models import example_inputs, make_model
 from lowlight_jax.runtime.whole_file import write_whole
 from lowlight_jax.weights import hub
+
+if TYPE_CHECKING:
+    from lowlight_jax.tasks.task import Network
 
 SHIPPED = Path(__file__).parent
 WORKDIR_FILE = "weights.safetensors"  # what training leaves in its workdir
@@ -45,6 +43,9 @@ def save_weights(
       model: `name` and fields of the network, as for `make_model`.
       about: anything to be said of the weights, e.g. steps and commit.
     """
+    import flax.traverse_util
+    import safetensors.numpy
+
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     tensors = {name: np.asarray(value, np.float32) for name, value in flat.items()}
     header = {"model": json.dumps(dict(model)), **about}
@@ -54,11 +55,13 @@ def save_weights(
 
 def read_header(path: str | Path) -> dict[str, str]:
     """What `save_weights` was told of the weights: `about`, and the model as JSON."""
+    import safetensors
+
     with safetensors.safe_open(path, framework="numpy") as file:
         return file.metadata() or {}
 
 
-def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
+def load_weights(path: str | Path) -> "tuple[Network, Any]":
     """The network of a file and its parameters.
 
     Raises:
@@ -70,7 +73,11 @@ def load_weights(path: str | Path) -> tuple[nn.Module, Any]:
     return network, _nested(flat)
 
 
-def _read(path: str | Path) -> tuple[nn.Module, dict[str, np.ndarray]]:
+def _read(path: str | Path) -> "tuple[Network, dict[str, np.ndarray]]":
+    import safetensors
+
+    from lowlight_jax.models import make_model
+
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -87,12 +94,20 @@ def _read(path: str | Path) -> tuple[nn.Module, dict[str, np.ndarray]]:
 
 def _nested(flat: Mapping[str, np.ndarray]) -> Any:
     """On the device, all at once: 8 ms, one by one 360."""
+    import flax.traverse_util
+    import jax
+
     return flax.traverse_util.unflatten_dict(jax.device_put(dict(flat)), sep="/")
 
 
 def _check_shapes(
-    path: str | Path, network: nn.Module, flat: Mapping[str, np.ndarray]
+    path: str | Path, network: "Network", flat: Mapping[str, np.ndarray]
 ) -> None:
+    import flax.traverse_util
+    import jax
+
+    from lowlight_jax.models import example_inputs
+
     expected = jax.eval_shape(network.init, jax.random.key(0), *example_inputs(network))
     expected = flax.traverse_util.flatten_dict(expected["params"], sep="/")
     shapes = {name: leaf.shape for name, leaf in expected.items()}
@@ -106,7 +121,7 @@ def _check_shapes(
         )
 
 
-def load_shipped(name: str) -> tuple[nn.Module, Any]:
+def load_shipped(name: str) -> "tuple[Network, Any]":
     """Weights that come with the package.
 
     Raises:
@@ -121,7 +136,7 @@ def load_shipped(name: str) -> tuple[nn.Module, Any]:
     return network, _nested(flat)  # the tests check that they fit: 0.7 s
 
 
-def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
+def load_checkpoint(workdir: str | Path) -> "tuple[Network, Any]":
     """Weights of a training's workdir, or of a `.safetensors` file itself.
 
     Raises:
@@ -130,7 +145,7 @@ def load_checkpoint(workdir: str | Path) -> tuple[nn.Module, Any]:
     return load_weights(_checkpoint_file(Path(workdir)))
 
 
-def load_any(name: str | Path) -> tuple[nn.Module, Any]:
+def load_any(name: str | Path) -> "tuple[Network, Any]":
     """The network and the parameters of the file that `find_weights` finds.
 
     Raises:
