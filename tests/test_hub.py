@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard, constants, hf_api
 import lowlight_jax
 from lowlight_jax import weights
 from lowlight_jax.enhance import __main__ as enhance_command
+from lowlight_jax.export import about_weights
 from lowlight_jax.images.files import Photo, read_photo, write_photo
 from lowlight_jax.inference.methods import load_method
 from lowlight_jax.inference.runner import Runner
@@ -212,6 +213,8 @@ def test_what_is_pushed_comes_back(server, workdir, dark):
     assert_same_pixels(enhancer, lowlight_jax.Enhancer(address), dark)
     assert_same_pixels(enhancer, load_method(address), dark)
     assert_same_pixels(enhancer, load_method(ADDRESS), dark)  # of its branch
+    told = {"model": address, "steps": "7", "commit": "abc"}
+    assert about_weights(address) == told
 
 
 def test_repairers_too(server):
