@@ -363,7 +363,9 @@ def test_an_unreachable_hub(server, monkeypatch):
 
 def test_who_may_not_push_is_told(server, workdir, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
-    with pytest.raises(HubError, match="brighter cannot be pushed to: .*401") as raised:
+    with pytest.raises(
+        HubError, match=r"brighter cannot be pushed to \(.*401"
+    ) as raised:
         pretrained.push_to_hub(workdir, REPO)
     assert "\n" not in str(raised.value)
     assert server.head == REVISION

@@ -135,7 +135,10 @@ def push(
             repo, operations, commit_message=message, revision=branch
         )
     except Exception as error:  # of HTTP, the system, or whatever the hub answers
-        raise HubError(f"{repo} cannot be pushed to: {_first_line(error)}") from error
+        raise HubError(
+            f"{repo} cannot be pushed to ({_first_line(error)}); expected a token that "
+            "may write there, see `hf auth login`, and a hub that can be reached"
+        ) from error
     return f"{PREFIX}{repo}@{commit.oid}"
 
 
