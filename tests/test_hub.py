@@ -126,7 +126,7 @@ def test_the_card_has_the_scores_of_the_training(tmp_path, model, method):
     pretrained.save_pretrained(workdir, tmp_path / "a")
     (result,) = ModelCard.load(tmp_path / "a" / "README.md").data.eval_results
     assert (result.metric_type, result.metric_value) == ("psnr_rgb", 20.1234)
-    assert result.dataset_name == "5 images held out of training"
+    assert result.dataset_name == "images held out of training (5)"
     file = workdir / weights.WORKDIR_FILE
     later = (workdir / "scores.json").stat().st_mtime + 10
     os.utime(file, (later, later))  # trained further, and not scored again
@@ -316,7 +316,9 @@ def test_what_the_hub_does_not_have(server, address, message):
         ),
         (lambda files: files.pop("model.safetensors"), "it has no model.safetensors"),
         (
-            lambda files: files.update({"config.json": b'{"model_type": "bert"}'}),
+            lambda files: files.update(
+                {"config.json": b'{"library_name": "transformers"}'}
+            ),
             "is no lowlight_jax model: its config.json is missing or something else's",
         ),
         (

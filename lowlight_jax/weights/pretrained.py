@@ -159,7 +159,7 @@ def _card_of_training(library: Any, file: Path, network: nn.Module, params: Any)
             library.EvalResult(
                 task_type=_PIPELINE,
                 dataset_type="held-out",
-                dataset_name=f"{images} images held out of training",
+                dataset_name=f"images held out of training ({images})",
                 metric_type=metric,
                 metric_value=mean,
             )
