@@ -210,6 +210,7 @@ def test_what_is_pushed_comes_back(server, workdir, dark):
     fetched = {path.rpartition("/")[2] for path, _ in server.requests}
     assert fetched == {"config.json", "model.safetensors"}
     assert_same_pixels(enhancer, again, dark)
+    assert lowlight_jax.Enhancer.from_pretrained(address).source == again.source
     assert_same_pixels(enhancer, lowlight_jax.Enhancer(address), dark)
     assert_same_pixels(enhancer, load_method(address), dark)
     assert_same_pixels(enhancer, load_method(ADDRESS), dark)  # of its branch

@@ -35,13 +35,14 @@ def find_pretrained(repo_or_dir: str | Path, revision: str | None = None) -> Pat
     """The weights file of a folder that `save_pretrained` wrote, or else of the hub.
 
     Args:
-      repo_or_dir: the folder, or "OWNER/NAME".
+      repo_or_dir: the folder, "OWNER/NAME", or what `push` returned.
       revision: commit, tag or branch on the hub; None: "main".
     Raises:
       HubError, ImportError: see `fetch` and `check_folder`.
     """
     if not Path(repo_or_dir).is_dir():
-        return fetch(PREFIX + str(repo_or_dir) + (f"@{revision}" if revision else ""))
+        address = PREFIX + str(repo_or_dir).removeprefix(PREFIX)
+        return fetch(f"{address}@{revision}" if revision else address)
     if revision:
         raise HubError(
             f"{repo_or_dir} is a folder, which has no revision {revision!r}; leave it "
