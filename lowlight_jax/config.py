@@ -54,7 +54,8 @@ def base_config() -> ConfigDict:
     c.seed = 0  # [0, 2**32), of parameters, data order, augmentation and noise
 
     c.model = model_config("dual")  # name and fields of one of models.MODELS
-    c.initial_weights = ""  # shipped name, workdir or file to start from; "": random
+    # Shipped name, workdir, file or hf:OWNER/NAME@REVISION to start from; "": random.
+    c.initial_weights = ""
     # Modules that another network has too, by path, like ("denoising",); (): all.
     c.initial_parts = ()
 
@@ -126,6 +127,7 @@ def base_config() -> ConfigDict:
     c.early_stopping_patience = 0
     c.checkpoint_every_steps = 500
     c.grid_images = 3  # pairs shown in the picture grid
+    c.tensorboard = False  # event files in WORKDIR/tensorboard; the extra [tensorboard]
     return c.lock()
 
 

@@ -78,7 +78,8 @@ def parse_args(
         "--model",
         metavar="NAME",
         help="a network or classical method of `python -m lowlight_jax.enhance "
-        "--list`, the workdir of a training, or a .safetensors file",
+        "--list`, the workdir of a training, a .safetensors file, or "
+        "hf:OWNER/NAME@REVISION of the Hugging Face hub",
     )
     model.add_argument(
         "--checkpoint",

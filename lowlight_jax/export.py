@@ -138,20 +138,17 @@ def about_weights(source: str | Path) -> dict[str, str]:
     """What a file says of the weights in it: their name, licence, and their header.
 
     Args:
-      source: name of weights that ship, a workdir, or a `.safetensors` file.
+      source: see `weights.find_weights`.
     """
     from lowlight_jax import weights
 
-    about = {"model": str(source)}
+    about, path = {"model": str(source)}, weights.find_weights(source)
     if str(source) in weights.shipped_names():
-        path = weights.SHIPPED / f"{source}.safetensors"
         card = path.with_suffix(".md").read_text("utf-8")
         licence = re.search(r"\*\*Licence\*\*: (.*?)(?=\n- |\n\n|\Z)", card, re.DOTALL)
         about["licence"] = " ".join(licence[1].split())
-    else:
-        path = Path(source)
-        about["model"] = path.resolve().name
-        path = path / weights.WORKDIR_FILE if path.is_dir() else path
+    elif not weights.hub.is_address(source):
+        about["model"] = Path(source).resolve().name
     return about | weights.read_header(path) | {"model": about["model"]}
 
 
@@ -168,7 +165,8 @@ def parse_args(
     model.add_argument(
         "--model",
         metavar="NAME",
-        help="a network that ships, the workdir of a training, or a .safetensors file",
+        help="a network that ships, the workdir of a training, a .safetensors file, or "
+        "hf:OWNER/NAME@REVISION of the Hugging Face hub",
     )
     model.add_argument(
         "--checkpoint",

@@ -7,12 +7,8 @@ huggingface_hub. No published weights are used here: none can be had without a n
 
 import errno
 import hashlib
-import http.server
 import json
-import os
-import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import flax.traverse_util
@@ -20,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hub_server import REVISION, run_python, serving
 
 from lowlight_jax.convert import mirnet as mirnet_import
 from lowlight_jax.convert.mirnet import ImportFailed, convert, main
@@ -32,7 +29,6 @@ KERAS_GOLDEN = GOLDENS / "mirnet_keras.npz"
 SMALL = {"groups": 1, "blocks": 1, "channels": 8}
 VARIANTS = [False, True]  # keras_graph
 REPO = "someone/mirnet"
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def shapes(network):
@@ -331,121 +327,14 @@ def test_without_huggingface_hub(tmp_path, capsys, monkeypatch):
 # --- the hub's protocol, on loopback
 
 
-class Hub(http.server.ThreadingHTTPServer):
-    """What the hub answers for one repository at one commit.
-
-    The large file is redirected to another host, as the hub does it.
-
-    Attributes:
-      files: name to content.
-      sha256: that the hub claims for the large file.
-      break_after: bytes of the large file after which its first transfer breaks off.
-      requests: path and range of each request so far.
-    """
-
-    def __init__(self, files):
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.files = files
-        self.sha256 = hashlib.sha256(files[mirnet_import.DATA]).hexdigest()
-        self.break_after = None
-        self.requests = []
-
-    @property
-    def endpoint(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class HubHandler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self):
-        self.answer()
-
-    def do_GET(self):
-        self.answer()
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self):
-        hub, wanted = self.server, self.headers.get("Range")
-        hub.requests.append((self.path, wanted))
-        name = self.path.removeprefix("/cdn/")
-        if name != self.path:
-            return self.send(hub.files[name], {}, wanted)
-        prefix, _, rest = self.path.partition("/resolve/")
-        revision, _, name = rest.partition("/")
-        commit = {"X-Repo-Commit": revision}
-        if prefix != f"/{REPO}":
-            return self.refuse("RepoNotFound", {})
-        if revision != REVISION:
-            return self.refuse("RevisionNotFound", {})
-        if name not in hub.files:
-            return self.refuse("EntryNotFound", commit)
-        content = hub.files[name]
-        if name == mirnet_import.DATA:
-            return self.redirect(name, content, commit)
-        sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        return self.send(content, commit | {"ETag": f'"{sha1}"'}, wanted)
-
-    def refuse(self, code, headers):
-        self.head(404, headers | {"X-Error-Code": code, "Content-Length": "0"})
-
-    def redirect(self, name, content, commit):
-        location = f"http://localhost:{self.server.server_port}/cdn/{name}"
-        linked = {
-            "X-Linked-Etag": f'"{self.server.sha256}"',
-            "X-Linked-Size": str(len(content)),
-        }
-        headers = commit | linked | {"Location": location, "Content-Length": "0"}
-        self.head(302, headers)
-
-    def send(self, content, headers, wanted):
-        start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
-        size = {"Content-Length": str(len(content) - start)}
-        self.head(206 if wanted else 200, headers | size)
-        if self.command == "HEAD":
-            return
-        if self.path.startswith("/cdn/") and self.server.break_after:
-            self.wfile.write(content[: self.server.break_after])
-            self.server.break_after = None
-            self.close_connection = True
-        else:
-            self.wfile.write(content[start:])
-
-    def head(self, status, headers):
-        self.send_response(status)
-        for header in headers.items():
-            self.send_header(*header)
-        self.end_headers()
-
-
 @pytest.fixture
 def hub():
     pytest.importorskip("huggingface_hub")
     large = np.random.default_rng(0).bytes(12_000_000)  # over the hub's unit of 10 MB
     files = {name: name.encode() for name in mirnet_import.FILES}
-    server = Hub(files | {mirnet_import.DATA: large, "README.md": b"# Model\n"})
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def run_python(*args, hub_cache=None, endpoint=None):
-    """In a process of its own, since huggingface_hub reads its settings only once."""
-    settings = {"JAX_PLATFORMS": "cpu", "NO_PROXY": "*", "no_proxy": "*"}
-    if endpoint:
-        settings |= {"HF_HOME": str(hub_cache), "HF_ENDPOINT": endpoint}
-    return subprocess.run(
-        [sys.executable, *args],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    files |= {mirnet_import.DATA: large, "README.md": b"# Model\n"}
+    with serving(files, repo=REPO, large=mirnet_import.DATA) as server:
+        yield server
 
 
 def download(cache, endpoint, *, repo=REPO, revision=REVISION, offline=False):
@@ -478,16 +367,19 @@ def test_a_broken_transfer_is_taken_up_again(hub, tmp_path):
     folder = download(tmp_path, hub.endpoint)
     data = mirnet_import.DATA
     assert (folder / data).read_bytes() == hub.files[data]
-    ranges = [wanted for path, wanted in hub.requests if path == f"/cdn/{data}"]
+    ranges = [
+        wanted for path, wanted in hub.requests if path == f"/cdn/{REVISION}/{data}"
+    ]
     assert ranges[0] is None
     assert ranges[-1].startswith("bytes=10")
 
 
 def test_a_wrong_checksum_is_refused_and_the_file_removed(hub, tmp_path):
-    right, hub.sha256 = hub.sha256, "f" * 64
-    with pytest.raises(ImportFailed, match=f"has the checksum {right}, but the hub"):
+    hub.claimed = "f" * 64
+    says = f"has the checksum {hub.sha256}, but the hub says {hub.claimed}"
+    with pytest.raises(ImportFailed, match=says):
         download(tmp_path, hub.endpoint)
-    hub.sha256 = right
+    hub.claimed = None
     download(tmp_path, hub.endpoint)
 
 
@@ -718,7 +610,6 @@ def test_import_from_the_hub(hub, tmp_path):
     hub.files = {
         name: (tmp_path / "model" / name).read_bytes() for name in mirnet_import.FILES
     }
-    hub.sha256 = hashlib.sha256(hub.files[mirnet_import.DATA]).hexdigest()
     output = tmp_path / "w.safetensors"
     command = (
         *("-m", "lowlight_jax.convert.mirnet", "--output", str(output)),

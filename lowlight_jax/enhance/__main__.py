@@ -106,7 +106,8 @@ def parse_args(
         default=DEFAULT_MODEL,
         metavar="NAME",
         help="a network or classical method of --list, the workdir of your own "
-        "training, or a .safetensors file (default: %(default)s)",
+        "training, a .safetensors file, or hf:OWNER/NAME@REVISION of the Hugging Face "
+        "hub (default: %(default)s)",
     )
     model.add_argument(
         "--checkpoint",

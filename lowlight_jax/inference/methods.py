@@ -96,12 +96,14 @@ def load_method(
 
     Args:
       model: the name of weights that ship or of a classical method, the workdir of a
-        training, or a `.safetensors` file.
+        training, a `.safetensors` file, a folder of `save_pretrained`, or
+        "hf:OWNER/NAME@REVISION" on the Hugging Face hub.
       params: of a classical method, texts like "exponent=0.5".
       backend: of a network, see `onnx_runtime.takes_onnx`.
     Raises:
       ValueError: there is nothing of this name, or it cannot have these parameters.
-      ImportError: the method or the back end needs an extra that is not installed.
+      ImportError: the method, the back end or the hub needs an extra that is not
+        installed.
     """
     if (method := _load_classical(str(model), params)) is not None:
         return method
@@ -112,17 +114,18 @@ def load_method(
         )
     from lowlight_jax import weights
     from lowlight_jax.inference.runner import Runner
+    from lowlight_jax.weights import hub
 
     on_onnx = takes_onnx(backend, model)
     if not on_onnx:
         check_devices()
-    if str(model) not in shipped_names():
+    if str(model) not in shipped_names() and not hub.is_address(model):
         model = user_path(model)
-    if str(model) not in shipped_names() and not Path(model).exists():
-        raise ValueError(
-            f"{model}: there is no such network, classical method, workdir or file; "
-            "`python -m lowlight_jax.enhance --list` shows all"
-        )
+        if not model.exists():
+            raise ValueError(
+                f"{model}: there is no such network, classical method, workdir or "
+                "file; `python -m lowlight_jax.enhance --list` shows all"
+            )
     return Runner(load_onnx(model)) if on_onnx else Runner(*weights.load_any(model))
 
 

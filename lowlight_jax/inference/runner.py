@@ -7,7 +7,7 @@ image is cut (`tiles`), files (`methods`, `batch`).
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -51,7 +51,10 @@ class Runner:
 
     Attributes:
       network: with its `task` and `controls`.
+      source: what its weights were named by, if it was made by their name.
     """
+
+    source: str | Path | None = None
 
     def __init__(self, network: "Network | OnnxNetwork", params: Any = None):
         self.network = network
@@ -61,6 +64,38 @@ class Runner:
             self._run = network.run
         else:
             self._run = functools.partial(_compiled(network), params)
+
+    @classmethod
+    def from_pretrained(
+        cls, repo_or_dir: str | Path, revision: str | None = None
+    ) -> Self:
+        """Of a repository on the Hugging Face hub; `Enhancer` and `Repairer` have it.
+
+        Args, Raises: see `weights.hub.find_pretrained`.
+        """
+        from lowlight_jax.weights import hub
+
+        return cls(checkpoint=hub.find_pretrained(repo_or_dir, revision))
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
+        """Writes the weights as the hub wants them: see `weights.pretrained`."""
+        from lowlight_jax.weights import pretrained
+
+        pretrained.save_pretrained(self._source(), folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Commits them to the hub, and says where: see `weights.pretrained`."""
+        from lowlight_jax.weights import pretrained
+
+        return pretrained.push_to_hub(self._source(), repo_id, **options)
+
+    def _source(self) -> str | Path:
+        if self.source is None:
+            raise ValueError(
+                "this runner was made of parameters, not of a file; save them with "
+                "weights.save_weights, and make an Enhancer or Repairer of the file"
+            )
+        return self.source
 
     @property
     def name(self) -> str:
@@ -232,8 +267,9 @@ class Enhancer(Runner):
     """Brightens: `Enhancer()(image, strength=..., denoise=...)`; see `Runner`.
 
     Args:
-      model: name of weights that ship with the package.
-      checkpoint: instead, the workdir of a training or a `.safetensors` file.
+      model: name of weights that ship with the package, or "hf:OWNER/NAME@REVISION".
+      checkpoint: instead, the workdir of a training, a folder of `save_pretrained` or
+        a `.safetensors` file.
       backend: "jax", "onnxruntime", or "auto", see `onnx_runtime.takes_onnx`.
     Raises:
       WeightsError: there are no such weights, or they are for another task.
@@ -248,6 +284,7 @@ class Enhancer(Runner):
         backend: str = "auto",
     ):
         super().__init__(*_load("brightening", model, checkpoint, backend))
+        self.source = model if checkpoint is None else Path(checkpoint).absolute()
 
 
 class Repairer(Runner):
@@ -264,6 +301,7 @@ class Repairer(Runner):
         backend: str = "auto",
     ):
         super().__init__(*_load("inpainting", model, checkpoint, backend))
+        self.source = model if checkpoint is None else Path(checkpoint).absolute()
 
 
 def _load(

@@ -26,6 +26,7 @@ from lowlight_jax.data.sources import Options
 from lowlight_jax.evaluation import comparison, report
 from lowlight_jax.evaluation.picture_grid import save_picture_grid
 from lowlight_jax.evaluation.scoring import Scores, interleave
+from lowlight_jax.images.files import read_photo
 from lowlight_jax.inference.runner import Runner
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
@@ -52,6 +53,7 @@ from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedu
 from lowlight_jax.training.step import init_train_state, train_step
 from lowlight_jax.types import Params, TrainState
 
+GRID_FILE = "results.png"
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
 Reporter = Callable[[int, dict[str, float]], None]
 
@@ -125,13 +127,15 @@ def train_and_evaluate(
     may_differ: bool = False,
 ) -> TrainState:
     """`train`, then scores.json and results.png: all methods on the pairs held out."""
+    workdir = Path(workdir)
     network, state, pairs = train(
         config, workdir, on_scores=on_scores, may_differ=may_differ
     )
     if pairs:
-        _final_evaluation(
-            network, state.ema_params, pairs, Path(workdir), config.grid_images
-        )
+        _final_evaluation(network, state.ema_params, pairs, workdir, config.grid_images)
+        grid = workdir / GRID_FILE
+        if config.tensorboard and config.grid_images and parallel.is_main_process():
+            telemetry.show_picture(workdir, int(state.step), read_photo(grid).pixels)
     return state
 
 
@@ -145,7 +149,8 @@ def train(
 ) -> tuple[Network, TrainState, Sequence[Pair]]:
     """Runs every phase from wherever the workdir stands.
 
-    Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors.
+    Leaves in `workdir`: config.json, metrics.jsonl, checkpoints/, weights.safetensors,
+    and with `config.tensorboard` its event files.
     Of several processes, the first one writes them all; the workdir must be one folder
     that every process sees.
 
@@ -160,9 +165,12 @@ def train(
       The network, its state at the end, and the pairs held out of training.
     Raises:
       ConfigError, PairsError, CheckpointError, TrainingDiverged: one plain message.
+      ImportError: an extra is missing.
       Preempted: told to stop; the state is saved.
     """
     validate(config)
+    if config.tensorboard:
+        telemetry.check_tensorboard()
     backend = parallel.choose_backend(
         config.parallel, config.data.batch_size, config.optimizer.accumulate
     )
@@ -209,7 +217,15 @@ def _train(
     line = telemetry.ProgressLine(
         config.data.batch_size, step, total, quiet=not is_main
     )
-    with line as progress, preemption.StopSignal() as signals, checkpoints:
+    events = contextlib.nullcontext()
+    if config.tensorboard and is_main:
+        events = telemetry.open_events(workdir, step)
+    with (
+        line as progress,
+        preemption.StopSignal() as signals,
+        checkpoints,
+        events as event_writer,
+    ):
         run = _Run(
             config=config,
             workdir=workdir,
@@ -222,7 +238,10 @@ def _train(
             commit=commit,
             checkpoints=checkpoints,
             rows=telemetry.MetricsFile(
-                workdir / "metrics.jsonl", last_step=step, is_writer=is_main
+                workdir / "metrics.jsonl",
+                last_step=step,
+                is_writer=is_main,
+                events=event_writer,
             ),
             progress=progress,
             signals=signals,
@@ -593,7 +612,7 @@ def _final_evaluation(
         return
     report.print_scores(f"{len(pairs)} pairs held out of training", scores)
     report.write_report(workdir / "scores.json", scores)
-    grid = workdir / "results.png"
+    grid = workdir / GRID_FILE
     if grid_images:
         step = -(-len(pairs) // grid_images)
         shown = [pairs[i] for i in range(0, len(pairs), step)]

@@ -24,6 +24,7 @@ _FREE = (
     "grid_images",
     "log_every_steps",
     "parallel",
+    "tensorboard",
 )
 
 _LOOKED_AT = 8  # images that are trained on

@@ -1,12 +1,20 @@
-"""What a training says of itself: metrics.jsonl, the progress line, divergence."""
+"""What a training says of itself: metrics.jsonl, TensorBoard, progress, divergence."""
 
+import importlib.util
 import json
 import math
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+EVENTS_FOLDER = "tensorboard"  # in the workdir
 
 
 class TrainingDiverged(FloatingPointError):
@@ -42,11 +50,20 @@ class MetricsFile:
       last_step: rows of later steps, left by a run that was cut off behind its last
         checkpoint, are dropped: they will be written again.
       is_writer: False in a process that leaves writing to another.
+      events: where scalars go too, as "phase/name", see `open_events`.
     """
 
-    def __init__(self, path: Path, last_step: int, *, is_writer: bool = True):
+    def __init__(
+        self,
+        path: Path,
+        last_step: int,
+        *,
+        is_writer: bool = True,
+        events: "SummaryWriter | None" = None,
+    ):
         self._path = path
         self._is_writer = is_writer
+        self._events = events
         if not is_writer or not path.exists():
             return
         kept = [
@@ -77,6 +94,47 @@ class MetricsFile:
         row = {"phase": phase, "step": step, **values}
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        if self._events:
+            for name, value in values.items():
+                if value is not None:
+                    self._events.add_scalar(f"{phase}/{name}", value, step)
+
+
+def check_tensorboard() -> None:
+    """Raises an ImportError where tensorboardX is missing; one plain sentence."""
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ImportError(
+            "config.tensorboard needs tensorboardX: pip install "
+            "'lowlight_jax[tensorboard]', or leave it out"
+        )
+
+
+def open_events(workdir: Path, last_step: int) -> "SummaryWriter":
+    """Event files for TensorBoard beside metrics.jsonl, which stays the record.
+
+    TensorBoard hides what a run that was cut off has told of steps after `last_step`:
+    they come again.
+    """
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(
+        str(workdir / EVENTS_FOLDER),
+        purge_step=last_step + 1,
+        flush_secs=1,  # what a killed process has not written is lost
+        filename_suffix=f".{last_step}",  # else by the second alone
+    )
+
+
+def show_picture(workdir: Path, step: int, picture: np.ndarray) -> None:
+    """The picture grid, uint8 `[h, w, 3]`, for TensorBoard; earlier ones are hidden.
+
+    In a folder of its own, since hiding goes by steps, and scalars of this one stay.
+    """
+    from tensorboardX import SummaryWriter
+
+    folder = workdir / EVENTS_FOLDER / "pictures"
+    with SummaryWriter(str(folder), purge_step=0) as events:
+        events.add_image("results", picture, step, dataformats="HWC")
 
 
 class ProgressLine:

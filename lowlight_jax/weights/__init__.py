@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowlight_jax.runtime.whole_file import write_whole
+from lowlight_jax.weights import hub
 
 if TYPE_CHECKING:
     from lowlight_jax.tasks.task import Network
@@ -141,27 +142,50 @@ def load_checkpoint(workdir: str | Path) -> "tuple[Network, Any]":
     Raises:
       WeightsError: there are none.
     """
-    path = Path(workdir)
-    file = path / WORKDIR_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise WeightsError(
-            f"{workdir} holds no {WORKDIR_FILE}; expected the workdir of a training "
-            "that has saved at least once, or a .safetensors file"
-        )
-    return load_weights(file)
+    return load_weights(_checkpoint_file(Path(workdir)))
 
 
 def load_any(name: str | Path) -> "tuple[Network, Any]":
-    """Shipped weights of this name, or those of a workdir or a `.safetensors` file.
+    """The network and the parameters of the file that `find_weights` finds.
 
     Raises:
-      WeightsError: there are none.
+      WeightsError, HubError, ImportError: there are none, or none of ours.
     """
     if str(name) in shipped_names():
         return load_shipped(str(name))
+    return load_weights(find_weights(name))
+
+
+def find_weights(name: str | Path) -> Path:
+    """The file of what `--model` names, unless that is a classical method.
+
+    Args:
+      name: of weights that ship, "hf:OWNER/NAME@REVISION", a workdir, a folder of
+        `save_pretrained`, or a `.safetensors` file.
+    Raises:
+      WeightsError: there are none.
+      HubError, ImportError: see `hub.fetch`.
+    """
+    if str(name) in shipped_names():
+        return SHIPPED / f"{name}.safetensors"
+    if hub.is_address(name):
+        return hub.fetch(str(name))
     if not Path(name).exists():
         raise WeightsError(
             f"there are no weights {str(name)!r}; expected one of "
-            f"{', '.join(shipped_names())}, a workdir or a .safetensors file"
+            f"{', '.join(shipped_names())}, a workdir, a .safetensors file or "
+            "hf:OWNER/NAME@REVISION"
         )
-    return load_checkpoint(name)
+    return _checkpoint_file(Path(name))
+
+
+def _checkpoint_file(path: Path) -> Path:
+    if hub.is_ours(path / hub.CONFIG):
+        return hub.check_folder(path)
+    file = path / WORKDIR_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(
+            f"{path} holds no {WORKDIR_FILE}; expected the workdir of a training "
+            "that has saved at least once, or a .safetensors file"
+        )
+    return file
