@@ -52,10 +52,10 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 
 def run(*words, factory=Inverter):
-    def load(model, params):
+    def load(model, params, backend):
         is_network = model in (*shipped_names(), "work")
         stands_in = is_network and not params
-        return factory(model) if stands_in else load_method(model, params)
+        return factory(model) if stands_in else load_method(model, params, backend)
 
     return command.run(command.parse_args([str(word) for word in words]), load)
 

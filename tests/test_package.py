@@ -117,7 +117,8 @@ def test_help_imports_nothing_heavy(help_of_all):
 
 STAGES = {
     "package": "import lowlight_jax",
-    "enhance": "import numpy; lowlight_jax.Enhancer('cnn')(numpy.ones((8, 8, 3)))",
+    "enhance": "import numpy; enhancer = lowlight_jax.Enhancer('cnn', backend='jax'); "
+    "enhancer(numpy.ones((8, 8, 3)))",
     "train": "import lowlight_jax.training.loop, lowlight_jax.data.records",
 }
 
