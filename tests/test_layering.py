@@ -20,7 +20,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("convert", "reproduce"),
-    ("main", "enhance", "evaluate", "tune", "jpeg_sweep", "summary"),
+    ("main", "enhance", "evaluate", "tune", "jpeg_sweep", "summary", "serve"),
     ("cli",),
     ("__main__",),
 )
