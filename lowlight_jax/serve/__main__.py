@@ -19,8 +19,12 @@ import warnings
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lowlight_jax.runtime.command import add_debug_flag, run_command
+
+if TYPE_CHECKING:
+    from lowlight_jax.serve.jobs import Store
 
 PROG = "python -m lowlight_jax.serve"
 
@@ -136,31 +140,36 @@ def run(args: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(
             prefix="lowlight_serve-", ignore_cleanup_errors=True
         ) as folder,
-        contextlib.suppress(KeyboardInterrupt),
     ):
-        serve(args, listening, Path(folder))
-    print("Stopped; uploads and results are deleted")
+        store = serve(args, listening, Path(folder))
+        has_ended = store.stop()
+    print("Stopped; uploads and results are deleted", flush=True)
+    if not has_ended:  # it compiles, and Python would wait for it
+        os._exit(0)
     return 0
 
 
-def serve(args: argparse.Namespace, listening: socket.socket, folder: Path) -> None:
-    """Serves on a socket; returns, or raises KeyboardInterrupt, after a signal."""
+def serve(args: argparse.Namespace, listening: socket.socket, folder: Path) -> "Store":
+    """Serves on a socket until a signal; returns what was kept."""
     from lowlight_jax.serve.app import make_app
     from lowlight_jax.serve.guard import LOCAL_NAMES
     from lowlight_jax.serve.jobs import Store
-    from lowlight_jax.serve.server import run_server
+    from lowlight_jax.serve.server import make_server
     from lowlight_jax.serve.uploads import Limits
 
     store = Store(folder, queue=args.queue, keep_bytes=args.keep_mb * 10**6)
     limits = Limits(args.max_mb * 10**6, args.max_megapixels * 10**6)
     names = (*LOCAL_NAMES, args.host, *args.allow_host)
+    server = make_server(make_app(store, limits, names), store)
     host, port = listening.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     url = f"http://{'localhost' if host in ('0.0.0.0', '[::]') else host}:{port}/"
     print(f"Serving at {url} (Ctrl-C ends)", flush=True)
     if not args.no_browser:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-    run_server(make_app(store, limits, names), store, listening)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    return store
 
 
 def _listen(host: str, port: int) -> socket.socket:

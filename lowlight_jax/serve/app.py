@@ -12,7 +12,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -28,7 +27,7 @@ from lowlight_jax.serve.options import (
     read_options,
     read_view,
 )
-from lowlight_jax.serve.pictures import WHOLE, Picture
+from lowlight_jax.serve.pictures import WHOLE, Picture, encoded
 from lowlight_jax.serve.refusals import Refused
 from lowlight_jax.serve.uploads import (
     Limits,
@@ -46,7 +45,7 @@ _ZIP_CHUNK_BYTES = 2**18
 
 def make_app(
     store: Store, limits: Limits, names: Collection[str], *, warm: bool = True
-) -> Starlette:
+) -> Guard:
     """The application.
 
     Args:
@@ -65,7 +64,7 @@ def make_app(
         await asyncio.to_thread(store.stop)
 
     routes = _Routes(store, limits)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", routes.health),
             Route("/api/models", routes.models),
@@ -82,7 +81,6 @@ def make_app(
             Route("/api/pictures/{id}/preview", routes.preview),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
-        middleware=[Middleware(Guard, names=names)],
         exception_handlers={
             Refused: _refuse,
             HTTPException: _http_error,
@@ -91,6 +89,8 @@ def make_app(
         },
         lifespan=lifespan,
     )
+    # Around all of it: Starlette's own middleware stands inside the last resort.
+    return Guard(app, names)
 
 
 async def _sweep(store: Store) -> None:
@@ -105,6 +105,7 @@ class _Routes:
     def __init__(self, store: Store, limits: Limits):
         self._store, self._limits = store, limits
         self._decoding = asyncio.Semaphore(1)  # of memory there is enough for one
+        self._uploading = asyncio.Semaphore(8)  # pictures, which have no queue
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok", "ready": self._store.is_ready})
@@ -127,10 +128,7 @@ class _Routes:
         self._store.reserve()
         try:
             make = partial(self._new_job, source, name, options)
-            if source is None:
-                job = await self._received(request, make)
-            else:
-                job = await asyncio.to_thread(make, *self._store.new_folder())
+            job = await self._received(request if source is None else None, make)
             await asyncio.to_thread(self._store.keep, job)
         finally:
             self._store.release()
@@ -229,7 +227,8 @@ class _Routes:
             size, suffix = inspect(folder / "upload", self._limits)
             return Upload(name_id, folder, name, size, suffix)
 
-        upload = await self._received(request, make, self._decode)
+        async with self._uploading:
+            upload = await self._received(request, make, self._decode)
         await asyncio.to_thread(self._store.keep, upload)
         return JSONResponse(_described(upload), 201)
 
@@ -269,6 +268,9 @@ class _Routes:
         is_fast = query.pop("fast", "") == "1"
         options = await asyncio.to_thread(read_options, query)
         upload = self._find(Upload, request)
+        if options.leaves_alone and view == WHOLE:  # need not wait for what computes
+            made = await asyncio.to_thread(encoded, upload.picture.reduced)
+            return Response(made[0], media_type=made[1])
         future = self._store.preview(upload, options, view, is_fast)
         try:
             content, media_type = await asyncio.wrap_future(future)
@@ -284,17 +286,21 @@ class _Routes:
         return self._store.find(kind, request.path_params["id"])
 
     async def _received(
-        self, request: Request, make: Callable, prepare: Callable | None = None
+        self, request: Request | None, make: Callable, prepare: Callable | None = None
     ) -> Any:
-        """What `make(id, folder)` makes of the body; without it no folder is left."""
+        """What `make(id, folder)` makes of the body, if one is wanted.
+
+        Where that fails no folder is left.
+        """
         name, folder = self._store.new_folder()
         try:
-            await receive_body(
-                request.stream(),
-                request.headers.get("content-length"),
-                folder / "upload",
-                self._limits,
-            )
+            if request is not None:
+                await receive_body(
+                    request.stream(),
+                    request.headers.get("content-length"),
+                    folder / "upload",
+                    self._limits,
+                )
             made = await asyncio.to_thread(make, name, folder)
             if prepare is not None:
                 await prepare(made)
@@ -316,29 +322,40 @@ def _described(upload: Upload) -> dict[str, Any]:
     }
 
 
-def _zipped(jobs: list[Job]) -> Iterator[bytes]:
-    """A zip of the results as it is written, of names that differ; not compressed."""
-    sink, taken = io.BytesIO(), set()
-    sink.seekable = lambda: False  # so that it may be emptied
+class _Sink(io.RawIOBase):
+    """What a zip is written to, and taken from bit by bit; it cannot be rewound."""
 
-    def drained() -> bytes:
-        content = sink.getvalue()
-        sink.seek(0)
-        sink.truncate()
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: bytes) -> int:
+        self._content += content
+        return len(content)
+
+    def take(self) -> bytes:
+        content, self._content = bytes(self._content), bytearray()
         return content
 
+
+def _zipped(jobs: list[Job]) -> Iterator[bytes]:
+    """A zip of the results as it is written, of names that differ; not compressed."""
+    sink, taken = _Sink(), set()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for job in jobs:
-            name, count = Path(job.result_name), 1
+            first = name = Path(job.result_name)
+            count = 1
             while str(name).lower() in taken:
                 count += 1
-                name = name.with_stem(f"{Path(job.result_name).stem}_{count}")
+                name = first.with_stem(f"{first.stem}_{count}")
             taken.add(str(name).lower())
             with archive.open(str(name), "w") as entry, job.result.open("rb") as file:
                 while chunk := file.read(_ZIP_CHUNK_BYTES):
                     entry.write(chunk)
-                    yield drained()
-    yield drained()
+                    yield sink.take()
+    yield sink.take()
 
 
 def _remove(folder: Path) -> None:

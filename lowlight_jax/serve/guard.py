@@ -32,12 +32,12 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str]):
-        self._app = app
+        self.app = app
         self._names = {name.lower().strip("[]") for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_guarded(message: Message) -> None:
@@ -55,7 +55,7 @@ class Guard:
             response = JSONResponse({"error": fault}, 400)
             await response(scope, receive, send_guarded)
             return
-        await self._app(scope, receive, send_guarded)
+        await self.app(scope, receive, send_guarded)
 
     def _fault(self, hosts: list[str], origins: list[str]) -> str | None:
         if len(hosts) != 1 or _name(f"//{hosts[0]}") not in self._names:

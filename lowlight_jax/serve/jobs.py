@@ -29,6 +29,7 @@ from lowlight_jax.serve.pictures import (
     LARGE_WINDOWS,
     LEAST_PX,
     MOST_PX,
+    WHOLE,
     WINDOWS,
     Picture,
     Previews,
@@ -47,6 +48,7 @@ NO_HOLES = (
     "There is nothing to repair: paint over what is to be replaced, or make it pure "
     "black."
 )
+_STOP_S = 4.0
 _READ, _COMPUTED = 0.05, 0.85  # of the whole progress
 
 
@@ -198,13 +200,20 @@ class Store:
                 self._chores.append(partial(self._warm, shape, dict))
         self._thread.start()
 
-    def stop(self) -> None:
-        """Cancels what waits and what is computed, and returns when that has ended."""
+    def stop(self) -> bool:
+        """Cancels what waits and what is computed; returns whether that has ended.
+
+        What is being compiled cannot be cancelled, and may take longer.
+        """
         with self._changed:
             self.is_stopping = True
+            for job in self._all(Job):
+                if job.is_busy:
+                    job.state = "cancelled"
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_STOP_S)
+        return not self._thread.is_alive()
 
     @property
     def is_ready(self) -> bool:
@@ -324,14 +333,14 @@ class Store:
           options, view: see `Previews.make`.
           is_fast: rather small than late.
         """
-        key = upload.id, options.values.get("strength") == 0
+        key = upload.id, options.leaves_alone
         future: Future = Future()
 
         def make() -> tuple[bytes, str]:
             most_px = self._fast_px() if is_fast else MOST_PX
             started = time.monotonic()
             made = self._maker.make(upload.picture, options, view, most_px)
-            if options.values.get("strength") != 0 and view == (0, 0, 1, 1):
+            if not options.leaves_alone and view == WHOLE:
                 h, w = preview_size(*upload.size, most_px)
                 self._note_speed((time.monotonic() - started) / (h * w))
             return made
@@ -378,9 +387,6 @@ class Store:
                 self._do(self._chores.popleft())
         for _, future in self._previews.values():
             future.set_exception(Superseded())
-        for job in self._all(Job):
-            if job.is_busy:
-                job.state = "cancelled"
 
     def _make_previews(self) -> None:
         while self._previews and not self.is_stopping:
@@ -428,6 +434,7 @@ class Store:
     def _enhance(self, job: Job) -> None:
         px = job.size[0] * job.size[1]
         job.go("reading", 0.0, 1.2 * px * self._seconds_per_px + 1e-3)
+        self._maker.forget()  # the memory is for this one
         photo = read_photo(job.upload.read_bytes())
         method = load_network(job.options.model)
         mask = None if job.mask is None else full_mask(job.mask, job.size)

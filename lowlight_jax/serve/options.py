@@ -80,6 +80,13 @@ class Options:
     values: Mapping[str, float]
     format: str = "original"
 
+    @property
+    def leaves_alone(self) -> bool:
+        """Whether a preview is to show the picture itself."""
+        finished = {"saturation": 1.0, "unsharp": 0.0}
+        is_finished = all(self.values.get(n, off) == off for n, off in finished.items())
+        return is_finished and self.values.get("strength") == 0
+
     def all_on(self) -> dict[str, float]:
         """The values for a preview: no control is off; see `_BARELY`."""
         values = dict(self.values)

@@ -113,13 +113,13 @@ class Previews:
         rows, columns = _span(view, photo.pixels.shape[:2])
         photo = _cut(photo, rows, columns)
         photo = _resized(photo, preview_size(*photo.pixels.shape[:2], most_px))
-        if options.values.get("strength") != 0:
+        if not options.leaves_alone:
             photo = _enhanced(picture, photo, options, view)
-        return _encoded(photo)
+        return encoded(photo)
 
-    def forget(self, path: Path) -> None:
-        """Drops the picture, if it is the one that is kept."""
-        if self._whole and self._whole[0] == path:
+    def forget(self, path: Path | None = None) -> None:
+        """Drops the picture that is kept, if it is this one or none is named."""
+        if self._whole and path in (None, self._whole[0]):
             self._whole = None
 
     def _read(self, path: Path) -> Photo:
@@ -210,7 +210,8 @@ def _resized(photo: Photo, size: tuple[int, int]) -> Photo:
     return dataclasses.replace(photo, pixels=resize(photo.pixels), alpha=alpha)
 
 
-def _encoded(photo: Photo) -> tuple[bytes, str]:
+def encoded(photo: Photo) -> tuple[bytes, str]:
+    """A file for browsers, of 8 bits, and its media type."""
     pixels, file = photo.pixels, io.BytesIO()
     if photo.alpha is not None:
         pixels = np.dstack([pixels, photo.alpha])

@@ -4,18 +4,21 @@ import asyncio
 import socket
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lowlight_jax.serve.jobs import Store
 
 _MOST_CONNECTIONS = 256
 _HEAD_S = 20.0  # that the head of a connection's first request may take
-_END_S = 5  # for answers that are being sent when the server ends
+_END_S = 3  # for answers that are being sent when the server ends
 
 
-def run_server(app: Starlette, store: Store, listening: socket.socket) -> None:
-    """Serves until SIGINT or SIGTERM, which then goes to the handler before."""
+def make_server(app: ASGIApp, store: Store) -> uvicorn.Server:
+    """A server, whose `run(sockets=[...])` ends by SIGINT or SIGTERM.
+
+    The signal then goes to the handler that was there before.
+    """
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -27,7 +30,7 @@ def run_server(app: Starlette, store: Store, listening: socket.socket) -> None:
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_END_S,
     )
-    _Server(config, store).run(sockets=[listening])
+    return _Server(config, store)
 
 
 class _Server(uvicorn.Server):
