@@ -584,6 +584,16 @@ def test_a_later_preview_supersedes_the_one_that_waits(client, held):
     assert second.result(10)[1] == "image/jpeg"
 
 
+def test_who_goes_away_ends_nothing(client, held):
+    made = client.json("POST", "/api/pictures", NIGHT, 201)
+    upload = client.store.find(Upload, made["id"])
+    options = Options("cnn", {})
+    for _ in range(2):  # the second supersedes the first
+        assert client.store.preview(upload, options, WHOLE, True).cancel()
+    held.let_go()
+    assert client.ask("GET", f"/api/pictures/{made['id']}/preview").status == 200
+
+
 def test_what_is_painted_is_repaired(client):
     pixels = night(64, 96) + np.uint8(60)
     made = client.json("POST", "/api/pictures", encoded(pixels, "PNG"), 201)

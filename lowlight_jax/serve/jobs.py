@@ -353,7 +353,7 @@ class Store:
             self._previews[key] = make, future
             self._changed.notify_all()
         if before is not None:
-            before[1].set_exception(Superseded())
+            _supersede(before[1])
         return future
 
     def _fast_px(self) -> float:
@@ -386,12 +386,14 @@ class Store:
             else:
                 self._do(self._chores.popleft())
         for _, future in self._previews.values():
-            future.set_exception(Superseded())
+            _supersede(future)
 
     def _make_previews(self) -> None:
         while self._previews and not self.is_stopping:
             with self._changed:
                 _, (make, future) = self._previews.popitem(last=False)
+            if not future.set_running_or_notify_cancel():
+                continue  # who asked has gone
             try:
                 future.set_result(make())
             except Exception as error:
@@ -456,6 +458,11 @@ class Store:
         job.notes = tuple(map(as_sentence, (*photo.notes, *lost)))
         if job.state == "cancelled":
             raise Cancelled
+
+
+def _supersede(future: Future) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(Superseded())
 
 
 def _sentence(error: Exception) -> str:

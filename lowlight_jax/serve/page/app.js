@@ -113,10 +113,12 @@ async function withUpload(shot, use) {
 
 async function select(shot) {
   state.current = shot;
+  document.body.dataset.preview = "coming";
   document.body.classList.remove("is-empty");
   find("#welcome").hidden = true;
   find("#editor").hidden = false;
   settings.show(shot.values);
+  find("#photo-name").textContent = shot.name;
   find("#facts").textContent = "";
   viewer.size = null;
   viewer.draw();
@@ -236,12 +238,14 @@ function preview() {
 
 async function makePreviews() {
   previews.running = true;
+  document.body.dataset.preview = "coming"; // for tests
   busy(text("preparing"));
   while (previews.wanted) {
     previews.wanted = false;
     await showPreview("after", { fast: true });
   }
   previews.running = false;
+  document.body.dataset.preview = "there";
   busy("");
   scheduleFine();
 }

@@ -122,10 +122,11 @@ export class Viewer {
   zoom(factor, x = this.width / 2, y = this.height / 2) {
     if (!this.size) return;
     const at = this.toPicture(x, y);
-    const least = this.fittedScale;
-    const most = Math.max(MOST_SCALE / devicePixelRatio, least);
+    const fitted = this.fittedScale;
+    const least = Math.min(fitted, 1 / devicePixelRatio);
+    const most = Math.max(MOST_SCALE / devicePixelRatio, fitted);
     this.scale = Math.min(Math.max(this.scale * factor, least), most);
-    this.isFitted = this.scale <= least * 1.001;
+    this.isFitted = Math.abs(this.scale / fitted - 1) < 0.001;
     const [w, h] = this.size.map((side) => side * this.scale);
     this.centre = [at[0] - (x - this.width / 2) / w, at[1] - (y - this.height / 2) / h];
     this.moved();
