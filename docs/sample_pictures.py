@@ -1,7 +1,7 @@
 """Makes the sample pictures of the server's page: photographs, under-exposed.
 
 Of scikit-image's data, all free to use: coffee (Rachel Michetti, CC0), chelsea, a cat
-(Stefan van der Walt, CC0), and rocket (SpaceX, CC0).
+(Stefan van der Walt, CC0), and rocket (SpaceX, public domain).
 """
 
 from pathlib import Path
