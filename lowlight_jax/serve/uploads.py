@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -131,8 +132,11 @@ def check_format(suffix: str, size: tuple[int, int]) -> None:
 
 
 def as_sentence(message: object) -> str:
-    """An error or a note with a capital and a full stop."""
-    text = str(message).strip()
+    """An error or a note with a capital and a full stop.
+
+    What was given as bytes is "the image" to `images`, even where it is none.
+    """
+    text = re.sub("^the image is not an image", "the file is no image", str(message))
     return text[:1].upper() + text[1:] + "." * (not text.endswith("."))
 
 
