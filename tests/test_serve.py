@@ -171,6 +171,7 @@ def test_events_lead_from_progress_to_done(client):
 def test_the_format_is_kept_or_chosen(client, given, query, expected):
     answer = client.result(given, "model=cnn" + query)
     assert Image.open(io.BytesIO(answer.content)).format == expected
+    assert answer.headers["Content-Type"] == f"image/{expected.lower()}"
 
 
 @pytest.mark.parametrize(
@@ -432,7 +433,7 @@ def test_a_wrong_parameter_is_422(client, query):
     [
         ({"Host": "evil.example"}, 400),
         ({"Host": "127.0.0.1.evil.example"}, 400),
-        ({"Host": "evil.example:8000@127.0.0.1"}, 200),  # as a browser reads it
+        ({"Host": "evil.example:8000@127.0.0.1"}, 400),
         ({"Host": "["}, 400),
         ({"Host": "localhost:{port}"}, 200),
         ({"Host": "[::1]:{port}"}, 200),
@@ -611,6 +612,9 @@ def test_what_is_painted_is_repaired(client):
     hole = np.kron(mask, np.ones((2, 2))) > 0
     assert changed[hole].any() and not changed[~hole].any()
     assert client.ask("PUT", f"{path}/mask", b"no mask").status == 415
+    black = encoded(np.zeros((8, 8), np.uint8), "PNG")
+    assert client.ask("PUT", f"{path}/mask", black).status == 204
+    assert client.ask("GET", f"{path}/preview?model=inpaint").status == 422
 
 
 # What is kept

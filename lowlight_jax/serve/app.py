@@ -27,7 +27,14 @@ from lowlight_jax.serve.options import (
     read_options,
     read_view,
 )
-from lowlight_jax.serve.pictures import WHOLE, Picture, encoded
+from lowlight_jax.serve.pictures import (
+    MOST_PX,
+    WHOLE,
+    Picture,
+    encoded,
+    preview_size,
+    resized_mask,
+)
 from lowlight_jax.serve.refusals import Refused
 from lowlight_jax.serve.uploads import (
     Limits,
@@ -40,6 +47,7 @@ from lowlight_jax.serve.uploads import (
 PAGE = Path(__file__).parent / "page"
 _EVENT_EVERY_S = 0.15
 _SWEEP_EVERY_S = 10.0
+_SUBTYPES = {"jpg": "jpeg", "tif": "tiff"}  # the others are called as they end
 _ZIP_CHUNK_BYTES = 2**18
 
 
@@ -148,15 +156,17 @@ class _Routes:
     ) -> Job:
         if source is None:
             size, suffix = inspect(folder / "upload", self._limits)
-            stem, mask = clean_name(name), None
+            stem = clean_name(name)
         else:
             size, suffix, stem = source.size, source.suffix, source.name
-            mask = source.picture.mask
+        job = Job(name_id, folder, stem, size, suffix, options=options)
+        if source is not None:  # it may be deleted before the job's turn
             try:
-                (folder / "upload").hardlink_to(source.upload)
+                job.upload.hardlink_to(source.upload)
+                if source.mask.exists():
+                    job.mask.hardlink_to(source.mask)
             except OSError as error:
                 raise _expired() from error
-        job = Job(name_id, folder, stem, size, suffix, options=options, mask=mask)
         check_format(job.result.suffix, size)
         return job
 
@@ -193,7 +203,12 @@ class _Routes:
 
     async def result(self, request: Request) -> Response:
         job = self._finished(request.path_params["id"])
-        return FileResponse(job.result, filename=job.result_name)
+        suffix = job.result.suffix.lstrip(".")
+        return FileResponse(
+            job.result,
+            media_type=f"image/{_SUBTYPES.get(suffix, suffix)}",
+            filename=job.result_name,
+        )
 
     def _finished(self, name: str) -> Job:
         job = self._store.find(Job, name)
@@ -247,19 +262,18 @@ class _Routes:
         return Response(status_code=204)
 
     async def set_mask(self, request: Request) -> Response:
-        picture = self._find(Upload, request).picture
+        upload = self._find(Upload, request)
 
-        def make(name_id: str, folder: Path) -> tuple[Path, Any]:
+        def make(name_id: str, folder: Path) -> Path:
             inspect(folder / "upload", self._limits)
-            try:
-                return folder, read_mask((folder / "upload").read_bytes())
-            except ValueError as error:
-                raise Refused(422, as_sentence(error)) from error
+            return folder
 
-        async with self._decoding:
-            folder, mask = await self._received(request, make)
+        async def set_mask(folder: Path) -> None:
+            async with self._decoding:
+                await asyncio.to_thread(_set_mask, upload, folder / "upload")
+
+        folder = await self._received(request, make, set_mask)
         await asyncio.to_thread(_remove, folder)
-        picture.mask = mask if mask.any() else None
         return Response(status_code=204)
 
     async def preview(self, request: Request) -> Response:
@@ -308,6 +322,20 @@ class _Routes:
         except BaseException:
             _remove(folder)
             raise
+
+
+def _set_mask(upload: Upload, file: Path) -> None:
+    """Makes a file the mask of a picture, or, all black, takes the mask away."""
+    try:
+        mask = read_mask(file.read_bytes())
+    except ValueError as error:
+        raise Refused(422, as_sentence(error)) from error
+    if not mask.any():
+        upload.picture.mask = None
+        upload.mask.unlink(missing_ok=True)
+        return
+    upload.picture.mask = resized_mask(mask, preview_size(*mask.shape, MOST_PX))
+    file.replace(upload.mask)
 
 
 def _described(upload: Upload) -> dict[str, Any]:

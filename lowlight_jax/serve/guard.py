@@ -58,7 +58,11 @@ class Guard:
         await self.app(scope, receive, send_guarded)
 
     def _fault(self, hosts: list[str], origins: list[str]) -> str | None:
-        if len(hosts) != 1 or _name(f"//{hosts[0]}") not in self._names:
+        if (
+            len(hosts) != 1
+            or "@" in hosts[0]
+            or _name(f"//{hosts[0]}") not in self._names
+        ):
             return (
                 "This server is not known by the name in the Host header; start it "
                 "with --allow-host NAME to serve under another name."

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lowlight_jax.images.files import ImageFileError, read_photo, write_photo
-from lowlight_jax.inference.methods import NoHolesError, enhance_photo
+from lowlight_jax.inference.methods import NoHolesError, enhance_photo, read_mask
 from lowlight_jax.runtime.errors import is_out_of_memory
 from lowlight_jax.serve.options import Options, load_network
 from lowlight_jax.serve.pictures import (
@@ -34,8 +34,8 @@ from lowlight_jax.serve.pictures import (
     Picture,
     Previews,
     View,
-    full_mask,
     preview_size,
+    resized_mask,
 )
 from lowlight_jax.serve.refusals import Refused
 from lowlight_jax.serve.uploads import as_sentence
@@ -89,6 +89,11 @@ class Kept:
         return self.folder / "upload"
 
     @property
+    def mask(self) -> Path:
+        """A file as it was uploaded; there is none where nothing was painted."""
+        return self.folder / "mask"
+
+    @property
     def is_busy(self) -> bool:
         """Whether it must not be deleted."""
         return False
@@ -107,7 +112,6 @@ class Job(Kept):
 
     Attributes:
       options: see `Options`.
-      mask: `[h, w]` of any size.
       state: queued, running, then done, failed or cancelled.
       stage: of a running one: reading, computing, writing.
       error: one sentence, of a failed one.
@@ -115,7 +119,6 @@ class Job(Kept):
     """
 
     options: Options | None = None
-    mask: np.ndarray | None = None
     state: str = "queued"
     stage: str = ""
     error: str = ""
@@ -427,8 +430,8 @@ class Store:
             job.error = _sentence(error)
             job.state = "failed"
         job.used = time.monotonic()
-        job.mask = None
         job.upload.unlink(missing_ok=True)
+        job.mask.unlink(missing_ok=True)
         if job.id not in self._kept:
             shutil.rmtree(job.folder, ignore_errors=True)
         self.sweep()
@@ -439,7 +442,9 @@ class Store:
         self._maker.forget()  # the memory is for this one
         photo = read_photo(job.upload.read_bytes())
         method = load_network(job.options.model)
-        mask = None if job.mask is None else full_mask(job.mask, job.size)
+        mask = None
+        if job.mask.exists():
+            mask = resized_mask(read_mask(job.mask.read_bytes()), job.size)
 
         def tick(fraction: float) -> None:
             if self.is_stopping or job.state == "cancelled":

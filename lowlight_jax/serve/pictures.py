@@ -54,7 +54,7 @@ class Picture:
       reduced: 8 bits, of at most `MOST_PX`.
       thumbnail: of the whole without black bars.
       inside: where it lies without them.
-      mask: `[h, w]` of any size, True where it is to be repaired.
+      mask: `[h, w]`, of at most `MOST_PX` too, True where it is to be repaired.
     """
 
     path: Path
@@ -129,12 +129,10 @@ class Previews:
         return self._whole[1]
 
 
-def full_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask `[h, w]` brought to a picture's size, without grays between."""
-    grown = cv2.resize(
-        mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST
-    )
-    return grown > 0
+def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask `[h, w]`, bool, brought to another height and width."""
+    levels = mask.astype(np.uint8) * 255
+    return cv2.resize(levels, size[::-1], interpolation=cv2.INTER_LINEAR) > 127
 
 
 def _enhanced(picture: Picture, photo: Photo, options: Options, view: View) -> Photo:
@@ -144,7 +142,7 @@ def _enhanced(picture: Picture, photo: Photo, options: Options, view: View) -> P
     if method.needs_mask:
         mask = picture.mask
         if mask is not None:
-            mask = full_mask(mask[_span(view, mask.shape)], size)
+            mask = resized_mask(mask[_span(view, mask.shape)], size)
             if not mask.any():  # elsewhere
                 return photo
         try:
