@@ -421,6 +421,9 @@ def test_no_violation_of_accessibility(open_page, night, scheme):
 
 def test_a_sample_and_a_pasted_picture(open_page, night):
     page = open_page()
+    for name, told in (("text", "textContent"), ("label", "ariaLabel")):
+        elements = f"[...document.querySelectorAll('[data-{name}]')]"
+        assert page.evaluate(f"{elements}.every((one) => one.{told})")
     page.click("text=Coffee")
     page.wait_for_selector(".stage:not(.is-bare)")
     page.evaluate(

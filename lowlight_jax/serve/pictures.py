@@ -151,33 +151,30 @@ def _enhanced(picture: Picture, photo: Photo, options: Options, view: View) -> P
             if view == WHOLE:
                 raise
             return photo
-    top, left, bottom, right = view
-    height, width = bottom - top, right - left
-    inside = tuple(
-        min(max((end - start) / side, 0.0), 1.0)
-        for end, start, side in zip(
-            picture.inside, (top, left, top, left), (height, width) * 2, strict=True
-        )
+    part = (
+        *map(max, view[:2], picture.inside[:2]),
+        *map(min, view[2:], picture.inside[2:]),
     )
-    rows, columns = _span(inside, size)
-    scene = Scene(picture.thumbnail, _place(view, inside, picture.inside))
-    part = enhance_photo(method, _cut(photo, rows, columns), scene=scene, **values)
+    if part[0] >= part[2] or part[1] >= part[3]:  # nothing but a black bar
+        return photo
+    rows, columns = _span(place_of(part, view), size)
+    scene = Scene(picture.thumbnail, place_of(part, picture.inside))
+    enhanced = enhance_photo(method, _cut(photo, rows, columns), scene=scene, **values)
     pixels = photo.pixels.copy()
-    pixels[rows, columns] = part.pixels
+    pixels[rows, columns] = enhanced.pixels
     return dataclasses.replace(photo, pixels=pixels)
 
 
-def _place(view: View, inside: View, scene: View) -> View:
-    """Where the part `inside` of `view` lies in `scene`; both of the whole picture."""
-    ends = []
-    for axis in (0, 1):
-        start, size = view[axis], view[axis + 2] - view[axis]
-        origin, whole = scene[axis], scene[axis + 2] - scene[axis]
-        ends += [
-            [(start + size * inside[i] - origin) / whole for i in (axis, axis + 2)]
-        ]
-    (top, bottom), (left, right) = ends
-    return top, left, bottom, right
+def place_of(part: View, whole: View) -> View:
+    """Where a part lies in another, both given as parts of a picture."""
+    top, left, bottom, right = whole
+    height, width = bottom - top, right - left
+    return (
+        (part[0] - top) / height,
+        (part[1] - left) / width,
+        (part[2] - top) / height,
+        (part[3] - left) / width,
+    )
 
 
 def _span(view: View, size: tuple[int, int]) -> tuple[slice, slice]:

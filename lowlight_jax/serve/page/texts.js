@@ -107,8 +107,7 @@ export const TEXTS = {
   },
   allProgress: "{done} of {count} enhanced",
   remove: "Remove {name}",
-  select: "{name}",
-  states: { done: "enhanced", failed: "failed", busy: "in progress", idle: "" },
+  states: { done: "enhanced", busy: "in progress", idle: "" },
   sampleNames: { coffee: "Coffee", cat: "Cat", rocket: "Rocket" },
   sampleOpen: "Open the sample {name}",
   errors: {
