@@ -12,6 +12,7 @@ from lowlight_jax.runtime.command import INTERRUPTED, USAGE
 # Name, module with `main(argv, prog) -> int`, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "enhance": ("lowlight_jax.enhance.__main__", "brighten photographs, repair holes"),
+    "serve": ("lowlight_jax.serve.__main__", "a page and an API on this machine"),
     "train": ("lowlight_jax.main", "train and evaluate a network"),
     "evaluate": ("lowlight_jax.evaluate", "score files, or a network"),
     "reproduce": ("lowlight_jax.reproduce.__main__", "the papers' experiments"),

@@ -21,7 +21,16 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("convert", "reproduce"),
-    ("main", "enhance", "evaluate", "tune", "jpeg_sweep", "summary", "export"),
+    (
+        "main",
+        "enhance",
+        "evaluate",
+        "export",
+        "jpeg_sweep",
+        "serve",
+        "summary",
+        "tune",
+    ),
     ("cli",),
     ("__main__",),
 )

@@ -18,6 +18,7 @@ from lowlight_jax.images.files import Photo, read_photo, write_photo
 from lowlight_jax.models import MODELS
 from lowlight_jax.reproduce import __main__ as reproduce
 from lowlight_jax.reproduce import recipes
+from lowlight_jax.serve import __main__ as serve
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = [
@@ -27,7 +28,11 @@ MARKDOWN = [
     *ROOT.glob("lowlight_jax/weights/*.md"),
 ]
 PAGES = {str(p.relative_to(ROOT)): p for p in [*MARKDOWN, *ROOT.glob("configs/*.py")]}
-MODULES = {"lowlight_jax.enhance": enhance, "lowlight_jax.reproduce": reproduce} | {
+MODULES = {
+    "lowlight_jax.enhance": enhance,
+    "lowlight_jax.reproduce": reproduce,
+    "lowlight_jax.serve": serve,
+} | {
     module.__name__: module
     for module in (evaluate, export, jpeg_sweep, main, summary, tune, mirnet)
 }

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from lowlight_jax.tasks.task import Task
 
 
+class NoHolesError(ValueError):
+    """There is nothing to repair: neither a mask nor regions of pure black."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ClassicalMethod:
     """A method of `baselines`, called as a `Runner` is.
@@ -227,14 +231,14 @@ def enhance_photo(
                 seen = np.where(hidden[..., None], white, image).astype(image.dtype)
             mask = find_holes(seen, is_lossy=photo.is_lossy)[..., 0][nearest]
             if not mask.any():
-                raise ValueError(
+                raise NoHolesError(
                     "found no holes, which are regions of pure black; nothing to "
                     "repair: pass --mask"
                 )
         elif mask.shape[:2] == image.shape[:2]:
             mask = np.asarray(mask).reshape(image.shape[:2])[nearest]
             if not mask.any():
-                raise ValueError(
+                raise NoHolesError(
                     "the mask tells no holes that can be seen; nothing to repair: make "
                     "it white there"
                 )

@@ -7,7 +7,7 @@ image is cut (`tiles`), files (`methods`, `batch`).
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,19 @@ DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photo
 INPAINT_MODEL = "inpaint"
 T = TypeVar("T")
 _WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
+
+
+class Scene(NamedTuple):
+    """The whole picture of which an image is a part, perhaps a smaller copy of it.
+
+    Attributes:
+      thumbnail: of the whole, as `make_thumbnail` gives it.
+      place: top, left, bottom and right of the image in the whole, whose sides are 0
+        and 1.
+    """
+
+    thumbnail: np.ndarray
+    place: tuple[float, float, float, float]
 
 
 def darkness(image: np.ndarray) -> float:
@@ -128,6 +141,7 @@ class Runner:
         *,
         strength: float = 1.0,
         progress: Listener | None = None,
+        scene: Scene | None = None,
         **controls: float,
     ) -> np.ndarray:
         """The result, of the same shape and dtype as the image.
@@ -145,6 +159,8 @@ class Runner:
             two are mixed. A bright image stays as it is: either the network was taught
             so, or this is multiplied by `darkness`.
           progress: told the finished fraction, 0 to 1, after each window.
+          scene: what a single image is a part of; None: it is a whole picture. A part
+            is not searched for black bars.
           **controls: of the network. `denoise`, 0 to 1, is how much of the learnt noise
             is subtracted; `exposure`, -2 to 2, stops around the network's estimate;
             `shadows`, 0 to 1, how far dark parts are opened, 0.5 by default.
@@ -174,12 +190,12 @@ class Runner:
             mask = self.task.find_mask(image) if mask is None else mask
             mask = as_mask(mask, image)
             return self._run_windows(image, mask, strength, active, progress)
-        inside = inside_bars(image)
-        scene = image[inside]
-        if _is_gray(scene):
-            scene = scene[..., :1]
+        inside = inside_bars(image) if scene is None else ...
+        part = image[inside]
+        if _is_gray(part):
+            part = part[..., :1]
         out = image.copy()
-        out[inside] = self._run_windows(scene, None, strength, active, progress)
+        out[inside] = self._run_windows(part, None, strength, active, progress, scene)
         return out
 
     def _run_windows(
@@ -189,14 +205,16 @@ class Runner:
         strength: float,
         active: Mapping[str, float],
         progress: Listener | None,
+        scene: Scene | None = None,
     ) -> np.ndarray:
         if self.network.only_for_dark:
-            strength *= darkness(image)
-        thumbnail = make_thumbnail(image)[None] if self.network.sees_thumbnail else None
+            strength *= darkness(image if scene is None else scene.thumbnail)
+        if scene is None and self.network.sees_thumbnail:
+            scene = Scene(make_thumbnail(image), (0.0, 0.0, 1.0, 1.0))
         tiles = self._plan(image, mask)
         with listening(progress):
             sent = _one_ahead(
-                self._window(image, mask, tile, thumbnail, strength, active)
+                self._window(image, mask, tile, scene, strength, active)
                 for tile in tiles
             )
             results = ((tile, next(sent)) for tile in track(tiles))
@@ -248,18 +266,21 @@ class Runner:
         image: np.ndarray,
         mask: np.ndarray | None,
         tile: Tile,
-        thumbnail: np.ndarray | None,
+        scene: Scene | None,
         strength: float,
         active: Mapping[str, float],
     ) -> "jax.Array":
         window = reflected_window(image, *tile[:4])
         if mask is not None:
             mask = reflected_window(mask, *tile[:4])
+        thumbnail = scene.thumbnail[None] if self.network.sees_thumbnail else None
         place = None
         if self.network.sees_place:
-            h, w = image.shape[:2]
-            bottom, right = tile.top + tile.height, tile.left + tile.width
-            place = np.float32([[tile.top / h, tile.left / w, bottom / h, right / w]])
+            (h, w), (top, left, bottom, right) = image.shape[:2], scene.place
+            ends = (tile.top, tile.left, tile.top + tile.height, tile.left + tile.width)
+            sides = np.float64([bottom - top, right - left] * 2)
+            place = np.float64([top, left] * 2) + sides * ends / [h, w, h, w]
+            place = place.astype(np.float32)[None]
         return self._run(window, mask, thumbnail, place, strength, active)
 
 
