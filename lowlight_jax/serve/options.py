@@ -13,7 +13,7 @@ from lowlight_jax.serve.refusals import Refused
 if TYPE_CHECKING:
     from lowlight_jax.inference.runner import Runner
 
-FORMATS = ("original", "jpg", "png", "webp", "tif")
+FORMATS = ("original", "jpg", "png", "webp", "avif", "tif")
 # Those of `enhance_photo` that every network has: lowest, highest, default.
 _COMMON = {
     "strength": (0.0, 1.0, 1.0),
@@ -30,7 +30,7 @@ def load_network(name: str) -> "Runner":
     """A network that ships, loaded once."""
     from lowlight_jax.inference.methods import load_method
 
-    return load_method(name)
+    return load_method(name, backend="auto")
 
 
 @functools.cache

@@ -13,6 +13,12 @@ from lowlight_jax.images.files import (
     check_fits_format,
     read_header,
 )
+from lowlight_jax.images.kinds import (
+    HEAD_BYTES,
+    RAW_SUFFIXES,
+    missing_extra,
+    suffix_of,
+)
 from lowlight_jax.serve.refusals import Refused
 
 # How formats begin; what is read but not listed is saved as PNG.
@@ -24,8 +30,8 @@ _SIGNATURES = {
     b"MM\0*": ".tif",
     b"II+\0": ".tif",
     b"MM\0+": ".tif",
-    b"GIF8": ".gif",
 }
+_READ = (*IMAGE_SUFFIXES, *RAW_SUFFIXES, ".gif")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +112,8 @@ def inspect(path: Path, limits: Limits) -> tuple[tuple[int, int], str]:
     try:
         (h, w), _ = read_header(content)  # bytes: a message names no path
     except ImageFileError as error:
-        status = 415 if suffix is None else 422
+        is_read = suffix in _READ and not missing_extra(suffix)
+        status = 422 if is_read else 415
         status = 413 if "more pixels than" in str(error) else status
         raise Refused(status, as_sentence(error)) from error
     if h * w > limits.max_pixels:
@@ -145,4 +152,4 @@ def _suffix(content: bytes) -> str | None:
         if content.startswith(signature):
             return suffix
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    return ".webp" if is_webp else None
+    return ".webp" if is_webp else suffix_of(content[:HEAD_BYTES])

@@ -16,7 +16,7 @@ export class Settings {
     for (const { name } of models) {
       this.model.add(new Option(text(`models.${name}.name`) || name, name));
     }
-    for (const name of ["original", "jpg", "png", "webp", "tif"]) {
+    for (const name of ["original", "jpg", "png", "webp", "avif", "tif"]) {
       this.format.add(new Option(text(`formats.${name}`), name));
     }
     for (const name of ORDER) this.addSlider(name);
