@@ -22,12 +22,17 @@ import pytest
 from PIL import Image
 
 from lowlight_jax.images.files import read_photo, write_photo
-from lowlight_jax.inference.methods import enhance_photo, load_method
+from lowlight_jax.inference.methods import enhance_photo
 from lowlight_jax.serve import __main__ as command
 from lowlight_jax.serve.app import PAGE, make_app
 from lowlight_jax.serve.guard import LOCAL_NAMES
 from lowlight_jax.serve.jobs import Job, Store, Superseded, Upload
-from lowlight_jax.serve.options import Options, clean_name, describe_networks
+from lowlight_jax.serve.options import (
+    Options,
+    clean_name,
+    describe_networks,
+    load_network,
+)
 from lowlight_jax.serve.pictures import (
     MOST_PX,
     WHOLE,
@@ -135,7 +140,7 @@ def files_of(client):
 def test_a_result_is_what_the_command_writes(client, tmp_path):
     answer = client.result(NIGHT, "model=cnn&exposure=0.5&unsharp=1&name=a.jpg")
     photo = enhance_photo(
-        load_method("cnn"), read_photo(NIGHT), exposure=0.5, unsharp=1.0
+        load_network("cnn"), read_photo(NIGHT), exposure=0.5, unsharp=1.0
     )
     write_photo(tmp_path / "out.jpg", photo)
     assert answer.content == (tmp_path / "out.jpg").read_bytes()
@@ -338,7 +343,7 @@ def png_header(w, h):
         (bytes(2 * 10**6 + 1), 413),
         (png_header(20_000, 20_000), 413),
     ],
-    ids="empty text svg html heic cut megapixels megabytes bomb".split(),
+    ids="empty text svg html heic psd cut megapixels megabytes bomb".split(),
 )
 def test_what_is_no_photograph_is_refused(client, path, body, status):
     before = files_of(client)
@@ -533,7 +538,7 @@ def test_a_picture_is_shown_as_it_is_and_enhanced(client):
     before = preview(client, made["id"], "strength=0")
     assert np.abs(before - pixels).mean() < 2  # JPEG
     after = preview(client, made["id"], "model=cnn&fast=1")
-    expected = load_method("cnn")(pixels)
+    expected = load_network("cnn")(pixels)
     assert np.abs(after - expected).mean() < 3 < np.abs(after - pixels).mean()
     assert client.ask("DELETE", f"/api/pictures/{made['id']}").status == 204
     answer = client.ask("GET", f"/api/pictures/{made['id']}/preview")
@@ -551,7 +556,7 @@ def test_a_part_is_as_bright_as_in_the_whole(tmp_path):
     assert picture.inside == (14 / 112, 0, 98 / 112, 1)
     # One window, and one set of controls: one compilation.
     options = Options("dual_global_photo", {})
-    method = load_method("dual_global_photo")
+    method = load_network("dual_global_photo")
     whole = enhance_photo(method, read_photo(path), **options.all_on()).pixels
     previews = Previews()
     for view in (WHOLE, (0.5, 0.0, 1.0, 1.0), (0.0, 0.25, 0.75, 1.0)):

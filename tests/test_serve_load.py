@@ -17,7 +17,8 @@ from PIL import Image
 from test_serve import Client, night
 
 from lowlight_jax.images.files import read_photo, write_photo
-from lowlight_jax.inference.methods import enhance_photo, load_method
+from lowlight_jax.inference.methods import enhance_photo
+from lowlight_jax.serve.options import load_network
 
 pytestmark = [
     pytest.mark.slow,
@@ -136,7 +137,7 @@ def test_twenty_clients(client, tmp_path):
     seconds = time.monotonic() - started
     peak = memory(client.pid, "VmHWM")
     print(json.dumps({"seconds": round(seconds, 1), "peak MB": peak // MB}))
-    method = load_method("cnn")
+    method = load_network("cnn")
     for body, result in list(zip(bodies, results, strict=True))[::7]:
         write_photo(tmp_path / "out.jpg", enhance_photo(method, read_photo(body)))
         assert result == (tmp_path / "out.jpg").read_bytes()

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from lowlight_jax.images.files import read_photo, write_photo
-from lowlight_jax.inference.methods import enhance_photo, load_method
+from lowlight_jax.inference.methods import enhance_photo
 from lowlight_jax.serve.app import make_app
 from lowlight_jax.serve.guard import LOCAL_NAMES
 from lowlight_jax.serve.jobs import Store
-from lowlight_jax.serve.options import describe_networks
+from lowlight_jax.serve.options import describe_networks, load_network
 from lowlight_jax.serve.server import make_server
 from lowlight_jax.serve.uploads import Limits
 
@@ -160,7 +160,7 @@ def value(page, name):
 
 
 def expected_bytes(path, out, **values):
-    method = load_method(DEFAULT)
+    method = load_network(DEFAULT)
     write_photo(out, enhance_photo(method, read_photo(path), **values))
     return out.read_bytes()
 
