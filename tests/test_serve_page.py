@@ -285,10 +285,18 @@ def test_zoomed_in_the_pixels_are_the_results(open_page, tmp_path):
         return max(values) - min(values)
 
     assert spread() < 150
+    whole = colour(page, 0.7, 0.5).sum()
     page.click("#zoom-level")
     deadline = time.monotonic() + 30
     while spread() < 220:
         assert time.monotonic() < deadline
+        page.wait_for_timeout(100)
+    # A slider acts on that part, and on the whole once it is looked at again.
+    page.fill("#exposure", "1.5")
+    wait_for_preview(page)
+    page.click("#zoom-level")
+    while colour(page, 0.7, 0.5).sum() < 1.2 * whole:
+        assert time.monotonic() < deadline + 30
         page.wait_for_timeout(100)
 
 
