@@ -227,7 +227,13 @@ function stripItem(shot, index) {
 // Previews: one request at a time; what changes meanwhile is asked for once it is back.
 // When nothing moves any more, a finer one follows.
 
-const previews = { wanted: false, running: false, timer: 0, fine: null };
+// `whole` tells of what settings the whole picture is shown, behind a part of it.
+
+const previews = { wanted: false, running: false, timer: 0, fine: null, whole: "" };
+
+function wholeKey(shot) {
+  return `${shot.upload?.id} ${settings.query(shot.values)}`;
+}
 
 function preview() {
   clearTimeout(previews.timer);
@@ -264,12 +270,16 @@ async function showFine() {
     await showPreview("before", { signal });
   }
   if (!signal.aborted) await showPreview("after", { signal });
+  if (!signal.aborted && previews.whole !== wholeKey(state.current)) {
+    await showPreview("after", { signal, whole: true });
+  }
 }
 
-async function showPreview(name, { fast = false, signal } = {}) {
+async function showPreview(name, { fast = false, whole = false, signal } = {}) {
   const shot = state.current;
   if (!shot?.upload || !viewer.size) return;
-  const view = viewer.needsDetail() ? viewer.view() : null;
+  const view = !whole && viewer.needsDetail() ? viewer.view() : null;
+  const key = wholeKey(shot);
   const query = name === "before" ? original(shot) : settings.query(shot.values);
   if (view) query.set("view", view.join(","));
   if (fast) query.set("fast", "1");
@@ -279,6 +289,7 @@ async function showPreview(name, { fast = false, signal } = {}) {
     if (shot !== state.current || signal?.aborted) return image.close();
     if (!view && fast) viewer.forgetDetail(name);
     viewer.show(name, image, view);
+    if (!view && name === "after") previews.whole = key;
     viewer.method = shot.values.model;
   } catch (error) {
     if (error.status === 409 || error.name === "AbortError") return;
@@ -347,6 +358,7 @@ async function maskChanged() {
   const shot = state.current;
   try {
     shot.result = null;
+    previews.whole = "";
     await withUpload(shot, () => sendMask(shot));
     preview();
   } catch (error) {
@@ -612,7 +624,9 @@ function viewChanged() {
   find("#zoom-level").textContent = viewer.isFitted
     ? text("zoomFit")
     : text("percent", { value: viewer.zoomPercent });
-  if (state.current && viewer.images?.before && viewer.needsDetail()) scheduleFine();
+  const { current } = state;
+  if (!current || !viewer.images.before) return;
+  if (viewer.needsDetail() || previews.whole !== wholeKey(current)) scheduleFine();
 }
 
 function splitMoved(split) {

@@ -17,6 +17,8 @@ export class Viewer {
     this.context = this.canvas.getContext("2d");
     Object.assign(this, { onView, onMask, onSplit });
     this.size = null; // width and height of the picture
+    this.images = {}; // of all of it, by "before" and "after"
+    this.detail = {}; // of a part
     this.split = 0.5;
     this.isFitted = true;
     this.centre = [0.5, 0.5]; // of the stage, in the picture
@@ -33,21 +35,31 @@ export class Viewer {
   /** Shows another picture; images follow. */
   open(width, height, mask) {
     this.size = [width, height];
+    const shown = new Set([...Object.values(this.images), ...this.details()]);
     this.images = {};
     this.detail = {};
+    for (const image of shown) image?.close();
     this.mask = mask;
     this.fit();
   }
 
   /** `name` is "before" or "after"; with a view, it is of that part alone. */
   show(name, image, view = null) {
+    const before = view ? this.detail[name]?.image : this.images[name];
     if (view) this.detail[name] = { image, view };
     else this.images[name] = image;
+    // Their memory is not the script's, so that it would be collected late.
+    if (!Object.values(this.images).includes(before) && before !== image) before?.close();
     this.draw();
+  }
+
+  details() {
+    return Object.values(this.detail).map(({ image }) => image);
   }
 
   /** What is shown of parts does not hold any more. */
   forgetDetail(name) {
+    this.detail[name]?.image.close();
     delete this.detail[name];
   }
 
