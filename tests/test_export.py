@@ -20,6 +20,7 @@ from one_piece import in_one_piece
 from PIL import Image
 
 from lowlight_jax import Enhancer, Repairer, export, weights
+from lowlight_jax.enhance import __main__ as command
 from lowlight_jax.inference import onnx_runtime
 from lowlight_jax.inference.onnx_runtime import OnnxNetwork, load_onnx, takes_onnx
 from lowlight_jax.inference.runner import Runner
@@ -242,6 +243,25 @@ def test_which_back_end(monkeypatch):
     assert not takes_onnx("auto", "dual_global")
     with pytest.raises(ImportError, match=r"pip install 'lowlight_jax\[onnx\]'"):
         Repairer(backend="onnxruntime")
+
+
+def test_the_command_takes_jax_for_much(tmp_path, monkeypatch):
+    """By the headers alone; what cannot be read does not count."""
+    Image.new("L", (1000, 3000)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    Image.new("L", (3001, 1000)).save(tmp_path / "c.png")
+    words = ["--output", str(tmp_path / "out")]
+    asked = []
+
+    def load(model, params, backend):
+        asked.append(backend)
+        raise ValueError("enough")
+
+    for names, options in (("ab", []), ("abc", []), ("abc", ["--backend=onnxruntime"])):
+        photos = [str(tmp_path / f"{name}.png") for name in names]
+        args = command.parse_args([*photos, *words, *options])
+        assert command.run(args, load) == 2
+    assert asked == ["auto", "jax", "onnxruntime"]
 
 
 def test_a_gpu_is_jax_s(monkeypatch):

@@ -28,8 +28,8 @@ _ACCELERATORS = ("jax_plugins", "libtpu")  # what the extras "cuda" and "tpu" in
 def takes_onnx(backend: str, model: str | Path) -> bool:
     """Whether a network runs on ONNX Runtime; neither it nor JAX is imported.
 
-    Automatically where it is installed, the weights ship with a graph, and JAX has
-    nothing but the CPU.
+    By "auto" where it is installed, the weights ship with a graph, and JAX has nothing
+    but the CPU.
 
     Args:
       backend: one of `BACKENDS`.

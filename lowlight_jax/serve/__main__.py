@@ -129,13 +129,10 @@ def run(args: argparse.Namespace) -> int:
             f"the server needs {error.name}; install it with: pip install "
             "'lowlight_jax[web]'"
         ) from error
-    from lowlight_jax.inference.onnx_runtime import takes_onnx
-    from lowlight_jax.inference.runner import DEFAULT_MODEL
     from lowlight_jax.runtime.cache import use_compilation_cache
 
     listening = _listen(args.host, args.port)
-    if not takes_onnx("auto", DEFAULT_MODEL):
-        use_compilation_cache()
+    use_compilation_cache()
     # Being told to end is like Ctrl-C, which uvicorn hands on when all has ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (

@@ -30,7 +30,7 @@ def load_network(name: str) -> "Runner":
     """A network that ships, loaded once."""
     from lowlight_jax.inference.methods import load_method
 
-    return load_method(name, backend="auto")
+    return load_method(name)
 
 
 @functools.cache
