@@ -209,13 +209,14 @@ class Store:
         What is being compiled cannot be cancelled, and may take longer.
         """
         with self._changed:
+            patience_s = 0.0 if self.is_stopping else _STOP_S  # once is enough
             self.is_stopping = True
             for job in self._all(Job):
                 if job.is_busy:
                     job.state = "cancelled"
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+            self._thread.join(patience_s)
         return not self._thread.is_alive()
 
     @property

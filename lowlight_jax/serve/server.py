@@ -1,6 +1,7 @@
 """uvicorn as this server wants it: quiet, bounded, and gone soon when it is told so."""
 
 import asyncio
+import logging
 import socket
 
 import uvicorn
@@ -42,6 +43,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await asyncio.to_thread(self._store.stop)
+        # What is cut off from now on is meant to be; each would be a traceback.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
 
 
