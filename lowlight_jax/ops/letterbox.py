@@ -4,9 +4,11 @@ import numpy as np
 
 from lowlight_jax.checks import unit_range
 
-# 8-bit codes: JPEG leaves a black bar this uneven. LOL's darkest photographs have no
-# row or column at the border that is as black.
+# 8-bit codes: JPEG leaves a black bar this uneven next to the scene, and all but 0 in
+# the rest of it. At the borders of very dark photographs rows are as black as the
+# former: of LOL's, saved as JPEG of quality 60 to 95, 22 of 1160 have some, and no bar.
 _MOST_MEAN, _MOST_PEAK = 1.5, 8.0
+_FLAT_MEAN, _LEAST_FLAT = 0.25, 0.6  # and how much of a bar is flat
 
 
 def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
@@ -25,8 +27,19 @@ def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
         across = (1 - axis, 2)
         peak = peaks[axis] * (255.0 / full)
         bar = peak <= _MOST_PEAK
-        if bar[0] or bar[-1]:  # means are slow, and rarely wanted
-            bar &= image.mean(across, dtype=np.float64) * (255.0 / full) <= _MOST_MEAN
-        scene = np.flatnonzero(~bar)
-        inside.append(slice(scene[0], scene[-1] + 1) if len(scene) else slice(None))
+        if not (bar[0] or bar[-1]):  # means are slow, and rarely wanted
+            inside.append(slice(0, len(bar)))
+            continue
+        mean = image.mean(across, dtype=np.float64) * (255.0 / full)
+        scene = np.flatnonzero(~bar | (mean > _MOST_MEAN))
+        if not len(scene):
+            inside.append(slice(None))
+            continue
+        first, last = scene[0], scene[-1] + 1
+        flat = mean <= _FLAT_MEAN
+        if flat[:first].sum() < _LEAST_FLAT * first:
+            first = 0
+        if flat[last:].sum() < _LEAST_FLAT * (len(flat) - last):
+            last = len(flat)
+        inside.append(slice(int(first), int(last)))
     return inside[0], inside[1]
