@@ -14,7 +14,7 @@ from lowlight_jax.data.photographs import (
     darkened_pairs,
     load_embedded,
 )
-from lowlight_jax.inference.runner import Enhancer, Runner, _blend, _compiled, darkness
+from lowlight_jax.inference.runner import Enhancer, Runner, _blend, _compiled
 from lowlight_jax.inference.tiles import (
     MARGIN_PX,
     TILE_SHAPES,
@@ -24,6 +24,7 @@ from lowlight_jax.inference.tiles import (
 from lowlight_jax.models import init_params
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
+from lowlight_jax.ops.darkness import darkness
 from lowlight_jax.ops.padding import reflected_indices, reflected_window
 from lowlight_jax.weights import WeightsError
 

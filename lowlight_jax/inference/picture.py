@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from lowlight_jax.ops.darkness import BRIGHT_MEAN, FADING
 from lowlight_jax.ops.padding import MARGIN_PX
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.task import Network
@@ -57,7 +58,8 @@ def picture_function(
         pred = network.task.predict(network, params, window, controls, **context)
         pred = pred[0, margin : margin + h, margin : margin + w]
         if network.only_for_dark:
-            strength = strength * jnp.clip((0.42 - picture.mean()) / 0.1, 0.0, 1.0)
+            darkness = (BRIGHT_MEAN - picture.mean()) / FADING
+            strength = strength * jnp.clip(darkness, 0.0, 1.0)
         mixed = picture + strength * (jnp.clip(pred, 0.0, 1.0) - picture)
         return (jnp.round(mixed * full) if full != 1 else mixed).astype(dtype)
 

@@ -14,6 +14,7 @@ import numpy as np
 from lowlight_jax.checks import as_image, as_mask, number
 from lowlight_jax.inference.onnx_runtime import OnnxNetwork, load_onnx, takes_onnx
 from lowlight_jax.inference.tiles import TILE_SHAPES, Tile, overlap_px, plan_tiles
+from lowlight_jax.ops.darkness import darkness
 from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.thumbnail import make_thumbnail
@@ -42,19 +43,6 @@ class Scene(NamedTuple):
 
     thumbnail: np.ndarray
     place: tuple[float, float, float, float]
-
-
-def darkness(image: np.ndarray) -> float:
-    """1 for a photograph that needs light, 0 for one that is bright already.
-
-    Falls from 1 to 0 while the mean of all pixels goes from 0.32 to 0.42 of white;
-    LOL's dark pictures lie below 0.31, normal exposures around 0.45. A network that was
-    trained on dark pictures alone takes every shadow for one of them. chosen, not in
-    the paper.
-    """
-    integer = np.issubdtype(image.dtype, np.integer)
-    mean = image.mean(dtype=np.float64) / (np.iinfo(image.dtype).max if integer else 1)
-    return float(np.clip((0.42 - mean) / 0.1, 0.0, 1.0))
 
 
 class Runner:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 17  # read by ONNX Runtime 1.13 (2022) and all later ones
+OPSET = 17  # of 2022; later ones offer nothing that is needed
 IR_VERSION = 8
 
 Value = str  # the name of what an operation gives
@@ -23,7 +23,6 @@ class Graph:
 
     def __init__(self, outer: "Graph | None" = None):
         self._nodes: list[onnx.NodeProto] = []
-        self._outer = outer
         self._root: Graph = self if outer is None else outer._root
         if outer is None:
             self._constants: dict[tuple, onnx.TensorProto] = {}

@@ -19,6 +19,7 @@ from lowlight_jax.models import name_of
 from lowlight_jax.onnx_graphs import DECLARED
 from lowlight_jax.onnx_graphs.builder import Graph, Value, tensor
 from lowlight_jax.onnx_graphs.networks import Inputs, predict
+from lowlight_jax.ops.darkness import BRIGHT_MEAN, FADING
 from lowlight_jax.ops.padding import MARGIN_PX
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.task import Network
@@ -110,7 +111,7 @@ def picture_model(
     strength = "strength"
     if network.only_for_dark:
         mean = g.op("ReduceMean", picture, keepdims=0)
-        darkness = g.div(g.sub(0.42, g.div(mean, full)), 0.1)  # runner.darkness
+        darkness = g.div(g.sub(BRIGHT_MEAN, g.div(mean, full)), FADING)
         strength = g.mul(strength, g.clip(darkness, 0.0, 1.0))
     result = _mixed(g, g.div(picture, full), pred, strength)
     if full != 1:

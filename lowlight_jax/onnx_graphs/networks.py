@@ -83,11 +83,6 @@ def predict(g: Graph, network: Network, params: Params, given: Inputs) -> Value:
     return result
 
 
-def has_graph(network: Network) -> bool:
-    """Whether `predict` knows this network."""
-    return isinstance(network, InpaintNetwork) or type(network) in _MODULES
-
-
 def _modules(network: Network) -> tuple[Callable, Callable | None]:
     if type(network) not in _MODULES:
         names = [kind.__name__ for kind in (*_MODULES, InpaintNetwork)]
