@@ -285,9 +285,8 @@ def run(args: argparse.Namespace, load: Callable) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"Interrupted; {_saved_line(outcome.saved, args.output)}", file=sys.stderr
-        )
+        saved = _saved_line(outcome.saved, args.output)
+        print(f"Interrupted; {saved}{outcome.goes_on}", file=sys.stderr)
         return 130
     seconds = time.monotonic() - started
     print(f"{_saved_line(outcome.saved, args.output)} in {seconds:.1f} s")

@@ -100,6 +100,7 @@ def enhance_videos(
             def show(done: int, total: int, fps: float, bar: Any = bar) -> None:
                 progress.update(bar, completed=done, total=total, fps=fps)
 
+            outcome.goes_on = f"; with {job.source} the same command goes on"
             codec = args.codec or default_codec(job.target.suffix.lower())
             try:
                 notes, problem = enhance_video(
@@ -113,6 +114,7 @@ def enhance_videos(
                     outcome.notes.setdefault(note, []).append(job.source)
                 if problem:
                     outcome.failures.append(problem)
+            outcome.goes_on = ""
             progress.remove_task(bar)
 
 

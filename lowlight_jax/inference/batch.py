@@ -32,11 +32,13 @@ class Outcome:
 
     Attributes:
       notes: files that were saved without something that they had, by what it is.
+      goes_on: what to say of one that was begun, if it is interrupted.
     """
 
     saved: list[Path] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     notes: dict[str, list[Path]] = dataclasses.field(default_factory=dict)
+    goes_on: str = ""
 
 
 def enhance_files(

@@ -90,12 +90,24 @@ def _write_segments(
     parts: Parts,
     on_progress: Listener,
 ) -> None:
-    av = import_av()
-    frames = ahead(reader.frames(skip=len(parts.times)))
     last = parts.times[-1] if parts.times else None
-    results = ahead(
-        enhanced(frames, method, reader.format.time_base, parts.state, last)
-    )
+    with (
+        ahead(reader.frames(skip=len(parts.times))) as frames,
+        ahead(
+            enhanced(frames, method, reader.format.time_base, parts.state, last)
+        ) as results,
+    ):
+        _encode(results, reader, coding, parts, on_progress)
+
+
+def _encode(
+    results: Iterable[Result],
+    reader: VideoReader,
+    coding: writer.Coding,
+    parts: Parts,
+    on_progress: Listener,
+) -> None:
+    av = import_av()
     started, done_before = time.monotonic(), len(parts.times)
     for _, group in itertools.groupby(results, functools.partial(_number, reader)):
         times = []

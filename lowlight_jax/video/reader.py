@@ -7,6 +7,7 @@ Not here: what is done to frames (`steady`), files and streams that are written
 """
 
 import contextlib
+import itertools
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m"}
 _MATRICES |= {9: "bt2020", 10: "bt2020"}
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _HDR = {16: "PQ (HDR10 or Dolby Vision)", 18: "HLG"}
+_MOST_SOUGHT = 12  # frames that are decoded after a key frame
 _SHORT = Fraction(1, 2)  # s; a file that ends so much before what it says was cut off
 
 
@@ -152,14 +154,18 @@ class VideoReader:
         return _Converter(self.format)(self._first)
 
     def samples(self, count: int = 8) -> Iterator[np.ndarray]:
-        """Frames from all over the video, roughly: those that can be sought."""
+        """Frames from all over the video, roughly: what soon follows a key frame."""
         av = import_av()
         convert = _Converter(self.format)
         with contextlib.suppress(av.FFmpegError, VideoError), self.reopened() as again:
             stream = again.streams[self.stream.index]
             for i in range(count):
-                again.seek(int(i * self.seconds * 1e6 / count))
-                yield convert(next(again.decode(stream)))
+                time = i * self.seconds / count + (again.start_time or 0) / 1e6
+                again.seek(int(time * 1e6))
+                for frame in itertools.islice(again.decode(stream), _MOST_SOUGHT):
+                    if (frame.time or 0) >= time:
+                        break
+                yield convert(frame)
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """All of them once, in the order in which they are shown.
