@@ -39,8 +39,12 @@ from rich.table import Column
 
 from lowlight_jax.enhance.videos import (
     add_video_flags,
+    check_paths,
     check_video_flags,
+    enhance_camera,
     enhance_videos,
+    is_camera,
+    path_or_address,
 )
 from lowlight_jax.images.files import image_size
 from lowlight_jax.images.kinds import VIDEO_SUFFIXES
@@ -103,18 +107,19 @@ def parse_args(
     parser.add_argument(
         "inputs",
         nargs="+",
-        type=user_path,
+        type=path_or_address,
         metavar="IN",
         help="file, or folder that is searched for images and videos with its "
-        "subfolders",
+        "subfolders; or a camera or stream: /dev/video0, rtsp://...",
     )
     parser.add_argument(
         "--output",
         required=True,
-        type=user_path,
+        type=path_or_address,
         metavar="OUT",
         help="folder for the results, which keep their names and subfolders; for a "
-        "single IN file also a file name",
+        "single IN file also a file name; of a camera or stream a file ending in .mkv "
+        "or .ts, an address, or - for the standard output",
     )
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
@@ -254,9 +259,13 @@ def run(args: argparse.Namespace, load: Callable) -> int:
     started = time.monotonic()
     outcome, left_out = Outcome(), LeftOut()
     try:
+        mask = _read_mask(args)
+        if args.input_format or is_camera(args.inputs):
+            method = functools.partial(_load_method, args, "jax", load)
+            return enhance_camera(args, lambda: _frame_method(args, method(), mask))
+        check_paths(args)
         jobs = plan_jobs(args.inputs, args.output, args.format, left_out)
         check_video_flags(args, jobs)
-        mask = _read_mask(args)
         _note_idle_compress(args, jobs)
         method = functools.cache(
             functools.partial(_load_method, args, _backend(args, jobs), load)
@@ -379,7 +388,7 @@ def _read_mask(args: argparse.Namespace) -> np.ndarray | None:
     """The mask that is given, for the one photo that it is for."""
     if args.mask is None:
         return None
-    if len(args.inputs) > 1 or args.inputs[0].is_dir():
+    if len(args.inputs) > 1 or Path(args.inputs[0]).is_dir():
         raise UsageError("--mask: expected one IN file, the one that the mask is for")
     try:
         return read_mask(args.mask)

@@ -1,7 +1,9 @@
 """The command's part for videos: options, progress, one file after the other."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,6 +20,7 @@ from lowlight_jax.inference.batch import Outcome
 from lowlight_jax.inference.jobs import Job, UsageError
 from lowlight_jax.runtime.command import number_between
 from lowlight_jax.runtime.errors import of_item
+from lowlight_jax.runtime.outputs import user_path
 
 if TYPE_CHECKING:
     from lowlight_jax.video.steady import FrameMethod
@@ -57,6 +60,39 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
         help="quality, lower is better and larger (default: 18 for h264, 20 for h265, "
         "24 for av1)",
     )
+    videos.add_argument(
+        "--input-format",
+        metavar="NAME",
+        help="IN is a camera, and this FFmpeg's name of what reads it, like v4l2, "
+        "avfoundation or dshow; not needed for /dev/video0 and addresses",
+    )
+
+
+def path_or_address(text: str) -> Path | str:
+    """A path of a file, or an address as it stands: rtsp://camera/1 has two slashes."""
+    return text if _is_address(text) else user_path(text)
+
+
+def is_camera(inputs: Sequence[Path | str]) -> bool:
+    """Whether a camera or stream is among them."""
+    return any(_is_address(str(name)) for name in inputs)
+
+
+def _is_address(text: str) -> bool:
+    return "://" in text or text.startswith("/dev/video")
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Whether files are written to files.
+
+    Raises:
+      UsageError: the output is an address.
+    """
+    if not isinstance(args.output, Path) or str(args.output) == "-":
+        raise UsageError(
+            f"--output {args.output} is for a camera or stream; expected a path for "
+            f"{args.inputs[0]}"
+        )
 
 
 def check_video_flags(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
@@ -116,6 +152,41 @@ def enhance_videos(
                     outcome.failures.append(problem)
             outcome.goes_on = ""
             progress.remove_task(bar)
+
+
+def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) -> int:
+    """Enhances a camera or stream as it comes, and returns the exit code.
+
+    All that is said goes to stderr, since the result may go to the standard output.
+
+    Raises:
+      UsageError: the arguments do not go together.
+    """
+    from lowlight_jax.video import live
+    from lowlight_jax.video.reader import VideoError
+    from lowlight_jax.video.writer import Coding
+
+    source, target = str(args.inputs[0]), str(args.output)
+    if len(args.inputs) > 1:
+        raise UsageError(f"{source} is a camera or stream; expected it alone as IN")
+    try:
+        live.format_of(target)
+    except VideoError as error:
+        raise UsageError(str(error)) from error
+    console = Console(stderr=True)
+    with console.status("waiting for frames") as status:
+        done, problem = live.enhance_live(
+            source,
+            target,
+            make(),
+            Coding(args.codec or "h264", args.crf),
+            input_format=args.input_format,
+            on_progress=lambda progress: status.update(progress.summary()),
+        )
+    print(done.summary(), file=sys.stderr)
+    if problem:
+        print(problem, file=sys.stderr)
+    return 1 if problem or not done.written else 0
 
 
 def _progress() -> Progress:

@@ -32,7 +32,8 @@ _MATRICES |= {9: "bt2020", 10: "bt2020"}
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _HDR = {16: "PQ (HDR10 or Dolby Vision)", 18: "HLG"}
 _MOST_SOUGHT = 12  # frames that are decoded after a key frame
-_SHORT = Fraction(1, 2)  # s; a file that ends so much before what it says was cut off
+_LIVE_TIMEOUT_S = 10.0
+_SHORT_S = 0.5  # a file that ends so much before what it tells was cut off
 
 
 class VideoError(ValueError):
@@ -107,14 +108,19 @@ class VideoReader:
     """
 
     def __init__(
-        self, container: "av.container.InputContainer", name: str, address: str
+        self,
+        container: "av.container.InputContainer",
+        name: str,
+        address: str,
+        is_live: bool = False,
     ):
         self.name, self._address = name, address
         self.container = container
         self.notes: list[str] = []
         self.problem: str | None = None
         self.stream = _video_stream(container, name)
-        self.stream.thread_type = "AUTO"
+        # Threads for whole frames give each frame some frames later.
+        self.stream.thread_type = "SLICE" if is_live else "AUTO"
         self._first = self._decoded_first()
         self.format = self._find_format()
 
@@ -142,7 +148,7 @@ class VideoReader:
 
     def reopened(self) -> "av.container.InputContainer":
         """The same file from its start, for its other streams."""
-        return _open(self._address, None)
+        return _open(self._address)
 
     @property
     def first_pts(self) -> int:
@@ -252,6 +258,9 @@ class VideoReader:
         while True:
             try:
                 packet = next(packets, None)
+            except av.ExitError:
+                reason = f" (nothing came for {_LIVE_TIMEOUT_S:g} s)"
+                break
             except av.FFmpegError as error:
                 reason = f" ({error.strerror})"
                 break
@@ -271,14 +280,18 @@ class VideoReader:
         self.problem = self._describe(end, damaged, reason)
 
     def _describe(self, end: Fraction, damaged: int, reason: str) -> str | None:
-        start = (self.stream.start_time or 0) * self.stream.time_base
-        length = Fraction(self.seconds).limit_denominator(1000)
-        if self.stream.duration is None:  # of the longest stream, and another's may be
-            length = min(length, _told_length(self.stream) or Fraction(0))
-        if reason or end - start < length - _SHORT:
+        start = float((self.stream.start_time or 0) * self.stream.time_base)
+        reached = max(float(end), float(end) - start)  # Matroska counts from 0
+        length = self.seconds
+        if self.stream.duration is None:
+            others = len(self.container.streams) - 1  # which may be longer
+            length = _told_length(self.stream) or (0 if others else length)
+        if reason and not length:
+            return f"{self.name} broke off after {reached:.1f} s{reason}"
+        if reason or reached < length - _SHORT_S:
             return (
-                f"{self.name} is cut off or damaged after {float(end - start):.1f} of "
-                f"{float(length):.1f} s{reason}; what could be decoded was used"
+                f"{self.name} is cut off or damaged after {reached:.1f} of "
+                f"{length:.1f} s{reason}; what could be decoded was used"
             )
         if damaged:
             return (
@@ -328,12 +341,12 @@ def _display_matrix(frame: "av.VideoFrame") -> tuple[int, ...] | None:
     return None
 
 
-def _told_length(stream: "av.VideoStream") -> Fraction | None:
+def _told_length(stream: "av.VideoStream") -> float | None:
     """What Matroska tells of a single stream, in seconds."""
     text = stream.metadata.get("DURATION", "")
     with contextlib.suppress(ValueError):
-        hours, minutes, seconds = text.strip("\0").split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds[:12])
+        hours, minutes, seconds = map(float, text.strip("\0").split(":"))
+        return hours * 3600 + minutes * 60 + seconds
     return None
 
 
@@ -359,13 +372,14 @@ def _video_stream(
 
 @contextlib.contextmanager
 def open_video(
-    source: str | Path, container_format: str | None = None
+    source: str | Path, container_format: str | None = None, *, is_live: bool = False
 ) -> Iterator[VideoReader]:
     """Opens a video file, or a device or stream by its address.
 
     Args:
       source: a path, or an address like "rtsp://camera/1" or "/dev/video0".
       container_format: what FFmpeg calls it, like "v4l2"; None: found out.
+      is_live: frames are given as soon as they come, and nothing for long is an error.
     Raises:
       VideoError: it cannot be opened, holds no video, is HDR, or PyAV is not installed.
     """
@@ -373,7 +387,7 @@ def open_video(
     # A path may look like an address: 20:15.mp4.
     address = f"file:{source}" if isinstance(source, Path) else str(source)
     try:
-        container = _open(address, container_format)
+        container = _open(address, container_format, is_live)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(
@@ -381,11 +395,25 @@ def open_video(
             f"{' '.join(VIDEO_SUFFIXES)} that plays"
         ) from error
     with container:
-        yield VideoReader(container, str(source), address)
+        yield VideoReader(container, str(source), address, is_live)
 
 
-def _open(address: str, container_format: str | None) -> "av.container.InputContainer":
-    return import_av().open(address, format=container_format, metadata_errors="replace")
+def _open(
+    address: str, container_format: str | None = None, is_live: bool = False
+) -> "av.container.InputContainer":
+    options = {}
+    if is_live:
+        options |= {"fflags": "nobuffer", "flags": "low_delay"}
+        options["analyzeduration"] = "500000"  # us, before the first frame is given
+    if address.startswith("rtsp://"):
+        options["rtsp_transport"] = "tcp"  # over UDP, lost packets smear pictures
+    return import_av().open(
+        address,
+        format=container_format,
+        options=options,
+        metadata_errors="replace",
+        timeout=_LIVE_TIMEOUT_S if is_live else None,
+    )
 
 
 class Graph:
