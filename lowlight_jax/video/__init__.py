@@ -1,0 +1,1 @@
+"""Video: what holds from frame to frame."""
