@@ -18,6 +18,7 @@ LAYERS = (
     ("config", "weights"),
     ("onnx_graphs",),
     ("inference",),
+    ("video",),
     ("evaluation",),
     ("training",),
     ("convert", "reproduce"),
