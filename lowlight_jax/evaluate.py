@@ -144,8 +144,8 @@ def parse_args(
     sources = args.pred, args.video, *sets, args.model and args.low
     if sum(map(bool, sources)) != 1:
         parser.error(
-            "expected --pred DIR, --video RESULT, or --model NAME with --low DIR, "
-            "--data DIR or --brackets DIR"
+            "expected --pred DIR, or --model NAME with --low DIR, --data DIR or "
+            "--brackets DIR, or --video RESULT"
         )
     if any(sets) and not args.model:
         args.model = "dual"
