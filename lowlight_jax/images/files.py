@@ -160,9 +160,14 @@ class Photo:
 # Reading
 
 
-def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
+def search_images(
+    path: str | Path, more: tuple[str, ...] = ()
+) -> tuple[list[Path], LeftOut]:
     """The images below a folder, sorted, and what is left out; a file is itself.
 
+    Args:
+      path: of a folder or file.
+      more: suffixes of other files that are searched for.
     Raises:
       ImageFileError: there is no such file or folder.
     """
@@ -171,7 +176,7 @@ def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
         raise ImageFileError(f"{path} does not exist; expected an image or a folder")
     if not path.is_dir():
         return [path], LeftOut()
-    return search(path, readable_suffixes(_READ_SUFFIXES))
+    return search(path, readable_suffixes(_READ_SUFFIXES) + more)
 
 
 def image_size(source: Source) -> tuple[int, int]:
