@@ -373,6 +373,13 @@ def test_numbered_frames(tmp_path):
     assert steps == pytest.approx([10 * i for i in range(12)], abs=1e-3)
 
 
+def test_what_is_not_read_in_a_folder(tmp_path, capsys):
+    write_folder(tmp_path / "pred", [flat(9)] * 3)
+    (tmp_path / "pred" / "frame3.psd").write_bytes(b"8BPS")
+    assert command(tmp_path / "pred") == 1
+    assert "frame3.psd" in capsys.readouterr().err
+
+
 def test_a_frame_that_cannot_be_read(tmp_path, capsys):
     write_folder(tmp_path / "pred", [flat(10 * i) for i in range(6)])
     (tmp_path / "pred" / "frame4.png").write_bytes(b"\x89PNG\r\n\x1a\n")

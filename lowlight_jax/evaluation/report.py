@@ -113,7 +113,12 @@ def write_rows(
         file = io.StringIO()
         for name in commented:
             value = about[name]
-            file.write(f"# {value if isinstance(value, str) else json.dumps(value)}\n")
+            text = (
+                value
+                if isinstance(value, str)
+                else json.dumps(value, ensure_ascii=False)
+            )
+            file.write(f"# {text}\n")
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

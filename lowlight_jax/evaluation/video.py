@@ -66,18 +66,20 @@ class FrameFolder:
 
     Attributes:
       count: how many there are.
-      problem: after `frames`, what could not be read, one sentence, or None.
+      problem: after `frames`, what could not be read, or None.
+    Raises:
+      ValueError: it holds no images.
     """
 
     def __init__(self, folder: Path):
-        self.problem: str | None = None
-        self._folder = folder
         self._files, left_out = search_images(folder)
         if not self._files:
             raise ValueError(
                 "\n  ".join([f"{folder} holds no images", *left_out.lines()])
             )
-        say_left_out(folder, left_out)
+        expected, losses = left_out.parted()
+        say_left_out(folder, expected)
+        self.problem = "; ".join(losses.lines()) or None
         # 9.png comes before 10.png.
         self._files.sort(key=lambda file: _numbers(name_of(file, folder)))
         self.count = len(self._files)
@@ -105,22 +107,17 @@ def _rgb(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))  # of gray ones too
 
 
-@contextlib.contextmanager
-def _open_file(path: Path) -> Iterator[Any]:
-    from lowlight_jax.video.reader import open_video  # an extra, and only for this
-
-    with open_video(path) as reader:
-        yield reader
-
-
 def _open(path: Path) -> AbstractContextManager[Any]:
+    """What has `frames()`, each with `pixels`, and `count` and `problem`."""
     if path.is_dir():
         return contextlib.nullcontext(FrameFolder(path))
     if not path.exists():
         raise ValueError(
             f"{path} does not exist; expected a video or a folder of frames"
         )
-    return _open_file(path)
+    from lowlight_jax.video.reader import open_video  # an extra, and only for this
+
+    return open_video(path)
 
 
 def score_video(
