@@ -113,12 +113,9 @@ def write_rows(
         file = io.StringIO()
         for name in commented:
             value = about[name]
-            text = (
-                value
-                if isinstance(value, str)
-                else json.dumps(value, ensure_ascii=False)
-            )
-            file.write(f"# {text}\n")
+            if not isinstance(value, str):
+                value = json.dumps(value, ensure_ascii=False)
+            file.write(f"# {value}\n")
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
