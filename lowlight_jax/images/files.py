@@ -206,7 +206,7 @@ def read_rgb8(source: Source) -> np.ndarray:
     Raises:
       ImageFileError: as `read_photo`.
     """
-    pixels = _to_uint8(read_photo(source).pixels)
+    pixels = to_uint8(read_photo(source).pixels)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
@@ -217,7 +217,7 @@ def read_visible_rgb8(source: Source) -> np.ndarray:
       ImageFileError: as `read_photo`, or nothing can be seen.
     """
     photo = read_photo(source)
-    pixels = _to_uint8(photo.pixels)
+    pixels = to_uint8(photo.pixels)
     hidden = hidden_part(photo.alpha)
     if hidden is not None:
         if hidden.all():
@@ -751,9 +751,9 @@ def _encode(
             samples = samples[:, :, [0, 0, 0, 1]]
         write_heic(file, samples, photo, quality)
         return lost
-    pixels = _to_uint8(photo.pixels)
+    pixels = to_uint8(photo.pixels)
     if photo.alpha is not None:
-        pixels = np.dstack([pixels, _to_uint8(photo.alpha)])
+        pixels = np.dstack([pixels, to_uint8(photo.alpha)])
     options = {"icc_profile": photo.icc, "exif": photo.exif or b""}
     if suffix in (".jpg", ".jpeg"):
         options |= {"format": "JPEG", "quality": quality, "xmp": photo.xmp or b""}
@@ -802,7 +802,7 @@ def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
     return dataclasses.replace(photo, **kept), lost
 
 
-def _to_uint8(samples: np.ndarray) -> np.ndarray:
+def to_uint8(samples: np.ndarray) -> np.ndarray:
     """16 bits to 8, rounded to nearest: 65535 / 255 = 257."""
     if samples.dtype == np.uint8:
         return samples
