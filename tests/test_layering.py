@@ -36,7 +36,7 @@ LAYERS = (
     ("__main__",),
 )
 # The package offers its functions by name, `import lowlight_jax` at the top.
-ALLOWED = {("__init__", "inference"), ("__init__", "enhance")}
+ALLOWED = {("__init__", part) for part in ("inference", "enhance", "video")}
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))

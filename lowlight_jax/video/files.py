@@ -77,10 +77,16 @@ def enhance_video(
             parts = Parts(folder, _job(source, reader, method, coding))
             _write_segments(reader, method, coding, parts, on_progress)
             whole = folder / f"whole{target.suffix}"
-            writer.join(reader, parts.segments, parts.times, whole)
+            refused = writer.join(reader, parts.segments, parts.times, whole)
             os.replace(whole, target)
             shutil.rmtree(folder, ignore_errors=True)
-        return reader.notes + writer.not_copied(reader), reader.problem
+        problem = reader.problem
+        if refused and not problem:
+            problem = (
+                f"{source} is damaged in its sound or subtitles: {refused} packets "
+                "were left out"
+            )
+        return reader.notes + writer.not_copied(reader), problem
 
 
 def _write_segments(

@@ -9,17 +9,19 @@ function, whose state can be kept to go on later as if nothing had happened.
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lowlight_jax.checks import as_image, number
 from lowlight_jax.inference.finish import finish
-from lowlight_jax.inference.methods import ClassicalMethod
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Enhancer, Runner, Scene
 from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.video.scene import SceneState, next_scene
 from lowlight_jax.video.temporal import Past, blend_past
+
+if TYPE_CHECKING:
+    from lowlight_jax.inference.methods import ClassicalMethod
 
 SMOOTH_SECONDS = 1.0  # chosen
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -73,7 +75,7 @@ class FrameMethod:
       unsharp, saturation: see `finish`.
     """
 
-    method: Runner | ClassicalMethod
+    method: "Runner | ClassicalMethod"
     smooth_seconds: float = SMOOTH_SECONDS
     temporal_denoise: bool = True
     inside: tuple[slice, slice] = (slice(None), slice(None))

@@ -230,7 +230,7 @@ def join(
     segments: Sequence[Path],
     times: Sequence[int],
     target: Path,
-) -> None:
+) -> int:
     """Writes the result: encoded segments, and what else the source has.
 
     Args:
@@ -238,10 +238,12 @@ def join(
       segments: in order, as `Encoder` wrote them with times 0, 1, 2, ...
       times: of all frames, in ticks of `Format.time_base`.
       target: is written, and is not whole before this returns.
+    Returns:
+      How many packets of other streams are so damaged that they are left out.
     """
     av = import_av()
     suffix = target.suffix.lower()
-    options = {}
+    options, refused = {}, 0
     if suffix not in (".mkv", ".webm"):
         options["movflags"] = "+faststart"
         if any("." in key for key in reader.container.metadata):
@@ -276,7 +278,13 @@ def join(
             key=_when,
         )
         for packet in both:
-            result.mux(packet)
+            try:
+                result.mux(packet)
+            except av.FFmpegError:
+                if packet.stream is ours:
+                    raise
+                refused += 1
+    return refused
 
 
 def _when(packet: "av.Packet") -> float:
