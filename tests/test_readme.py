@@ -64,7 +64,7 @@ def commands_of(path):
     shown = "\n".join(texts).replace("\\\n", " ").replace("COMMIT", 40 * "0")
     commands = []
     for line in shown.splitlines():
-        for part in line.split("&&"):
+        for part in re.split(r"&&|\|", line):
             try:
                 words = shlex.split(part, comments=True)
             except ValueError:  # code of another kind

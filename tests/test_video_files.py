@@ -177,6 +177,8 @@ def test_odd_and_tiny_sizes(tmp_path, height, width, codec, pixels):
     frames, reader = read(target)
     assert [frame.shape for frame in frames] == [(height, width, 3)] * 3
     assert reader.stream.codec_context.pix_fmt == pixels
+    tags = {"h264": "avc1", "h265": "hvc1", "av1": "av01"}
+    assert reader.stream.codec_context.codec_tag == tags[codec]
     assert abs(frames[0].mean() - read(source)[0][0].mean()) < 3
 
 

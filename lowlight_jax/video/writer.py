@@ -257,6 +257,8 @@ def join(
     ):
         ours = _add_copy(result, first.streams.video[0], reader.stream)
         ours.time_base = reader.format.time_base
+        if ours.codec_context.name == "hevc" and suffix != ".mkv":
+            ours.codec_context.codec_tag = "hvc1"  # or Apple's players show nothing
         if reader.format.display_matrix:
             ours.set_display_matrix(reader.format.display_matrix)
         theirs = {
