@@ -213,7 +213,7 @@ class VideoReader:
         if any(component.is_alpha for component in components):
             self.notes.append("its transparency is dropped")
         fps = stream.average_rate or stream.guessed_rate or stream.base_rate or 25
-        if self._is_interlaced(first):
+        if first.interlaced_frame:
             self.notes.append("it was interlaced, and is no more: bwdif, full frames")
         turns = _display_matrix(first)
         aspect = context.sample_aspect_ratio
@@ -230,13 +230,10 @@ class VideoReader:
             display_matrix=None if turns == _UPRIGHT else turns,
         )
 
-    def _is_interlaced(self, frame: "av.VideoFrame") -> bool:
-        return frame.interlaced_frame or self.stream.codec_context.field_order > 1
-
     def _deinterlaced(self) -> Iterator["av.VideoFrame"]:
         graph = None
         for frame in self._all_decoded():
-            if graph is None and self._is_interlaced(frame):
+            if graph is None and frame.interlaced_frame:
                 filters = [("bwdif", "mode=send_frame:deint=interlaced")]
                 graph = Graph(frame, filters, self.format.time_base)
             if graph is None:
@@ -308,7 +305,7 @@ def _colours(
     names = "color_range", "colorspace", "color_primaries", "color_trc"
     tags = []
     for attribute in names:
-        tag = int(getattr(frame, attribute))
+        tag = int(getattr(frame, attribute, 0))  # the last two since PyAV 18.1
         is_told = tag not in (0, _UNSPECIFIED) or tag and attribute == "color_range"
         tags.append(tag if is_told else int(getattr(context, attribute)))
     if (transfer := tags[-1]) in _HDR:
