@@ -5,12 +5,14 @@
     python -m lowlight_jax.evaluate --model dual --data DIR
     python -m lowlight_jax.evaluate --model dual --data PHOTOS --stops 0,1,2,3,4,5
     python -m lowlight_jax.evaluate --model dual --brackets DIR
+    python -m lowlight_jax.evaluate --video RESULT --target TRUTH
     python -m lowlight_jax.evaluate --overlap TRAIN --data TEST
 
 The third takes a folder of pairs as training does, by default the groups that training
 keeps for validation, and compares the network with classical methods; the fourth does
 so on normal photographs, which it under-exposes, the fifth on exposure brackets, which
-it fuses. The last one scores nothing: it lists which pictures show a scene of TRAIN.
+it fuses. The sixth scores a video, with the truth or without. The last one scores
+nothing: it lists which pictures show a scene of TRAIN.
 Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.
 """
 
@@ -53,7 +55,9 @@ def parse_args(
     )
     parser.add_argument("--pred", type=user_path, help="folder of results to score")
     parser.add_argument(
-        "--target", type=user_path, help="folder of what they should be"
+        "--target",
+        type=user_path,
+        help="folder of what they should be; with --video, the true video",
     )
     parser.add_argument("--low", type=user_path, help="folder of dark originals")
     parser.add_argument(
@@ -66,6 +70,13 @@ def parse_args(
         metavar="DIR",
         help="folder of exposure brackets, a subfolder for each scene; the truth is "
         "their fusion",
+    )
+    parser.add_argument(
+        "--video",
+        type=user_path,
+        metavar="RESULT",
+        help="a video, or a folder of numbered frames: scores of its frames, and how "
+        "steady it is; extra [video]",
     )
     parser.add_argument(
         "--overlap",
@@ -116,17 +127,25 @@ def parse_args(
         action="store_true",
         help="adds columns *_gtmean: scores after matching the target's mean",
     )
-    parser.add_argument("--per-image", action="store_true", help="a row for each image")
+    parser.add_argument(
+        "--per-image", action="store_true", help="a row for each image or frame"
+    )
     parser.add_argument("--output", type=user_path, help="scores.json or scores.csv")
     add_debug_flag(parser)
     args = parser.parse_args(argv)
     if args.overlap and not args.data:
         parser.error("--overlap TRAIN: expected --data TEST, the folder to compare")
     sets = args.data, args.brackets
-    if sum(map(bool, (args.pred, *sets, args.model and args.low))) != 1:
+    if args.video and (args.model or args.low):
+        parser.error(
+            "--video RESULT is scored as it is; expected no --model, --checkpoint and "
+            "--low beside it"
+        )
+    sources = args.pred, args.video, *sets, args.model and args.low
+    if sum(map(bool, sources)) != 1:
         parser.error(
             "expected --pred DIR, or --model NAME with --low DIR, --data DIR or "
-            "--brackets DIR"
+            "--brackets DIR, or --video RESULT"
         )
     if any(sets) and not args.model:
         args.model = "dual"
@@ -153,6 +172,23 @@ def compare_scenes(train: Path, test: Path) -> int:
     return 1 if problems or more else 0
 
 
+def evaluate_video(args: argparse.Namespace) -> int:
+    """Scores a video and returns the exit code."""
+    from lowlight_jax.evaluation import scoring, video
+
+    metrics = scoring.resolve_metrics(filter(None, args.metrics.split(",")))
+    scores = video.score_video(args.video, args.target, metrics, gt_mean=args.gt_mean)
+    protocol = video.PROTOCOL + args.gt_mean * scoring.GTMEAN_PROTOCOL
+    video.print_video(str(args.video), scores, per_frame=args.per_image)
+    print(protocol)
+    if args.output:
+        video.write_video(args.output, scores, protocol=protocol)
+        print(f"written: {args.output}")
+    for line in scores.notes:
+        print(line, file=sys.stderr)
+    return 1 if scores.notes else 0
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
     if args.overlap:
@@ -161,6 +197,8 @@ def evaluate(args: argparse.Namespace) -> int:
         check_file(args.output, "--output")
     use_compilation_cache()
     check_devices()
+    if args.video:
+        return evaluate_video(args)
     from lowlight_jax.evaluation import scoring
     from lowlight_jax.evaluation.report import print_scores, write_report
     from lowlight_jax.evaluation.tables import score_data, score_folders

@@ -1,4 +1,4 @@
-"""The command that brightens photographs: files and folders in, files out.
+"""The command that brightens photographs and videos: files and folders in, files out.
 
     python -m lowlight_jax.enhance IN [IN ...] --output OUT
     python -m lowlight_jax.enhance --list
@@ -8,7 +8,8 @@ that cannot be read or written is named at the end and the others go on.
 Exit codes: 0 all saved, 1 some failed or are of a kind that is not read, 2 wrong usage
 or nothing to do, 130 interrupted.
 Not here: all else, which is in `lowlight_jax.inference`: which photo becomes which file
-(`jobs`), what `--model` can be (`methods`), reading ahead and writing (`batch`).
+(`jobs`), what `--model` can be (`methods`), reading ahead and writing (`batch`); and
+videos, which are in `lowlight_jax.video`, with their flags in `videos` here.
 """
 
 import argparse
@@ -36,7 +37,13 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from lowlight_jax.enhance.videos import (
+    add_video_flags,
+    check_video_flags,
+    enhance_videos,
+)
 from lowlight_jax.images.files import image_size
+from lowlight_jax.images.kinds import VIDEO_SUFFIXES
 from lowlight_jax.images.search import LeftOut, list_names
 from lowlight_jax.inference.batch import Outcome, enhance_files
 from lowlight_jax.inference.jobs import Job, UsageError, plan_jobs
@@ -51,6 +58,7 @@ from lowlight_jax.inference.runner import DEFAULT_MODEL
 from lowlight_jax.runtime.command import (
     NOTHING_WRITTEN,
     add_debug_flag,
+    number_between,
     run_command,
 )
 from lowlight_jax.runtime.outputs import user_path
@@ -67,12 +75,16 @@ examples:
   %(prog)s night.jpg --output night_brighter.jpg --exposure 0.5 --shadows 0.8
   %(prog)s night.jpg --output gamma.png --model gamma --param exponent=0.5
   %(prog)s damaged.png --output repaired.png --model inpaint
+  %(prog)s night.mp4 --output day.mp4
 
-HEIC, and raw files of cameras as IN, need pip install 'lowlight_jax[heif,raw]'.
+HEIC, and raw files of cameras as IN, need pip install 'lowlight_jax[heif,raw]', and
+videos 'lowlight_jax[video]'.
 Size, EXIF, colour profile, transparency, 16 bits and grayscale are kept where the
 output format can hold them (png and tif: all of them). Classical methods compute in
 8 bits, put back to 16 for a 16-bit photo; unlike networks they also change photos that
 are bright already. --unsharp and --saturation come last.
+Of a video all but its pixels is kept: sound, subtitles, chapters, times. One that was
+interrupted goes on when the command is given again.
 Files in OUT of the same name are replaced; an input never is.
 Pictures in a folder that cannot be read are named, and so is what a format drops.
 Exit code 0: all saved, 1: some failed or are not read, 2: wrong usage.
@@ -84,7 +96,7 @@ def parse_args(
 ) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Brightens low-light photographs and removes their noise.",
+        description="Brightens low-light photographs and videos, and removes noise.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,7 +105,8 @@ def parse_args(
         nargs="+",
         type=user_path,
         metavar="IN",
-        help="image file, or folder that is searched for images with its subfolders",
+        help="file, or folder that is searched for images and videos with its "
+        "subfolders",
     )
     parser.add_argument(
         "--output",
@@ -101,7 +114,7 @@ def parse_args(
         type=user_path,
         metavar="OUT",
         help="folder for the results, which keep their names and subfolders; for a "
-        "single IN file also a file name with an image suffix",
+        "single IN file also a file name",
     )
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
@@ -141,27 +154,27 @@ def parse_args(
     )
     parser.add_argument(
         "--strength",
-        type=_number(0, 1),
+        type=number_between(0, 1),
         default=1.0,
         metavar="0..1",
         help="0 leaves the photo as it is, 1 is the full effect (default: 1)",
     )
     parser.add_argument(
         "--exposure",
-        type=_number(-2, 2),
+        type=number_between(-2, 2),
         metavar="-2..2",
         help="stops brighter or darker than the network's estimate (default: 0)",
     )
     parser.add_argument(
         "--shadows",
-        type=_number(0, 1),
+        type=number_between(0, 1),
         metavar="0..1",
         help="how far dark parts of the result are opened (default: 0.5)",
     )
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument(
         "--denoise",
-        type=_number(0, 1),
+        type=number_between(0, 1),
         metavar="0..1",
         help="how much of the noise a network takes away (default: 1)",
     )
@@ -174,14 +187,14 @@ def parse_args(
     )
     parser.add_argument(
         "--unsharp",
-        type=_number(0, 3),
+        type=number_between(0, 3),
         default=0.0,
         metavar="0..3",
         help="sharpens brightness, not colour, at 1.5 px (default: 0)",
     )
     parser.add_argument(
         "--saturation",
-        type=_number(0, 3),
+        type=number_between(0, 3),
         default=1.0,
         metavar="0..3",
         help="0 makes the result gray, 2 twice as colourful (default: 1)",
@@ -212,6 +225,7 @@ def parse_args(
         help="develop raw files of cameras at half their width and height, several "
         "times faster, to preview the result; other files keep their size",
     )
+    add_video_flags(parser)
     add_debug_flag(parser)
     return parser.parse_args(argv)
 
@@ -230,21 +244,6 @@ class _PrintList(argparse.Action):
         parser.exit()
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"'{text}' is not a number from {low} to {high}"
-            )
-        return value
-
-    return parse
-
-
 def run(args: argparse.Namespace, load: Callable) -> int:
     """Does what was asked and returns the exit code.
 
@@ -256,13 +255,19 @@ def run(args: argparse.Namespace, load: Callable) -> int:
     outcome, left_out = Outcome(), LeftOut()
     try:
         jobs = plan_jobs(args.inputs, args.output, args.format, left_out)
+        check_video_flags(args, jobs)
         mask = _read_mask(args)
         _note_idle_compress(args, jobs)
+        method = functools.cache(
+            functools.partial(_load_method, args, _backend(args, jobs), load)
+        )
+        photos = [job for job in jobs if not job.is_video]
+        videos = [job for job in jobs if job.is_video]
         with _progress() as progress:
-            bar = progress.add_task("Enhancing", total=len(jobs))
+            bar = progress.add_task("Enhancing", total=len(photos))
             enhance_files(
-                jobs,
-                functools.partial(_load_method, args, _backend(args, jobs), load),
+                photos,
+                method,
                 outcome,
                 on_progress=functools.partial(_show, progress, bar),
                 compress=args.compress,
@@ -273,13 +278,15 @@ def run(args: argparse.Namespace, load: Callable) -> int:
                 saturation=args.saturation,
                 **_controls(args),
             )
+        enhance_videos(
+            videos, lambda: _frame_method(args, method(), mask), args, outcome
+        )
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"Interrupted; {_saved_line(outcome.saved, args.output)}", file=sys.stderr
-        )
+        saved = _saved_line(outcome.saved, args.output)
+        print(f"Interrupted; {saved}{outcome.goes_on}", file=sys.stderr)
         return 130
     seconds = time.monotonic() - started
     print(f"{_saved_line(outcome.saved, args.output)} in {seconds:.1f} s")
@@ -323,6 +330,27 @@ def _load_method(args: argparse.Namespace, backend: str, load: Callable):
     return method
 
 
+def _frame_method(args: argparse.Namespace, method: Any, mask: np.ndarray | None):
+    """What is asked of a method, for the frames of a video."""
+    from lowlight_jax.video.steady import FrameMethod
+
+    if method.needs_mask and mask is None:
+        raise UsageError(
+            f"--model {args.model} repairs holes, which are not looked for in videos; "
+            "expected --mask FILE"
+        )
+    return FrameMethod(
+        method,
+        smooth_seconds=args.smooth_seconds,
+        temporal_denoise=args.temporal_denoise,
+        mask=mask,
+        strength=args.strength,
+        unsharp=args.unsharp,
+        saturation=args.saturation,
+        controls=_controls(args),
+    )
+
+
 def _backend(args: argparse.Namespace, jobs: Sequence[Job]) -> str:
     """JAX instead of auto, where there is so much to do that its start is made up for.
 
@@ -330,6 +358,8 @@ def _backend(args: argparse.Namespace, jobs: Sequence[Job]) -> str:
     """
     if args.backend != "auto":
         return args.backend
+    if any(job.is_video for job in jobs):
+        return "jax"
     pixels = 0
     for job in jobs:
         with contextlib.suppress(Exception):  # told when its turn comes
@@ -394,14 +424,16 @@ def _show(
 
 
 def _saved_line(saved: Sequence[Path], output: Path) -> str:
-    """How many photos were saved where, and by what names if they are few."""
+    """How many files were saved where, and by what names if they are few."""
+    videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in saved)
+    kind = "photo" if not videos else "video" if videos == len(saved) else "file"
     if not saved:
-        return "No photo saved"
+        return f"No {kind} saved"
     if list(saved) == [output]:
-        return f"1 photo saved to {output}"
+        return f"1 {kind} saved to {output}"
     names = list_names([path.relative_to(output) for path in saved])
     plural = "s" * (len(saved) > 1)
-    return f"{len(saved)} photo{plural} saved to {output}: {names}"
+    return f"{len(saved)} {kind}{plural} saved to {output}: {names}"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:

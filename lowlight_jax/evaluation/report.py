@@ -3,9 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +26,7 @@ def print_scores(
     table.add_column("")
     columns = list(next(iter(scores.values())).columns)
     for column in columns:
-        table.add_column(_heading(column), justify="right")
+        table.add_column(heading(column), justify="right")
     for method, of_method in scores.items():
         if per_image:
             for i, name in enumerate(of_method.names):
@@ -37,7 +38,8 @@ def print_scores(
     Console(width=max(100, 24 + 18 * len(columns))).print(table)
 
 
-def _heading(column: str) -> str:
+def heading(column: str) -> str:
+    """The name of a metric, and the direction in which it gets better."""
     return f"{column} {METRICS[column.removesuffix('_gtmean')].arrow}".strip()
 
 
@@ -60,44 +62,70 @@ def write_report(
     path: Path, scores: Mapping[str, Scores], *, protocol: str = scoring.PROTOCOL
 ) -> None:
     """Protocol, versions, means and a row for each image; JSON or CSV by suffix."""
-    versions = {name: metadata.version(name) for name in ("jax", "dm-pix", "numpy")}
     rows = [
         {"method": method, "image": name}
         | {column: values[i] for column, values in of_method.columns.items()}
         for method, of_method in scores.items()
         for i, name in enumerate(of_method.names)
     ]
+    summary = {
+        method: {
+            column: {
+                "mean": or_none(of_method.mean(column)),
+                "std": or_none(of_method.std(column)),
+                "images": int(of_method.values(column).size),
+            }
+            for column in of_method.columns
+        }
+        for method, of_method in scores.items()
+    }
+    notes = [note for of_method in scores.values() for note in of_method.notes]
+    about = {
+        "protocol": protocol,
+        "versions": find_versions(),
+        "summary": summary,
+        "notes": notes,
+    }
+    write_rows(path, rows, about, commented=("protocol", "versions"))
+
+
+def find_versions() -> dict[str, str]:
+    """Of the libraries that scores may depend on."""
+    return {name: metadata.version(name) for name in ("jax", "dm-pix", "numpy")}
+
+
+def write_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
+    *,
+    commented: Sequence[str],
+) -> None:
+    """A table and what is to be said about it; JSON or CSV by suffix.
+
+    Args:
+      path: ends in .json or .csv.
+      rows: at least one, all with the same keys.
+      about: what JSON says beside the rows.
+      commented: what of it CSV says too, a line each that begins with #.
+    """
     if path.suffix == ".csv":
         file = io.StringIO()
-        file.write(f"# {protocol}\n# {json.dumps(versions)}\n")
+        for name in commented:
+            value = about[name]
+            if not isinstance(value, str):
+                value = json.dumps(value, ensure_ascii=False)
+            file.write(f"# {value}\n")
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
         text = file.getvalue()
     else:
-        summary = {
-            method: {
-                column: {
-                    "mean": _or_none(of_method.mean(column)),
-                    "std": _or_none(of_method.std(column)),
-                    "images": int(of_method.values(column).size),
-                }
-                for column in of_method.columns
-            }
-            for method, of_method in scores.items()
-        }
-        notes = [note for of_method in scores.values() for note in of_method.notes]
-        report = {
-            "protocol": protocol,
-            "versions": versions,
-            "summary": summary,
-            "notes": notes,
-            "rows": rows,
-        }
-        text = json.dumps(report, indent=1)
+        text = json.dumps({**about, "rows": list(rows)}, indent=1)
     # Names that are no UTF-8 stay as they are.
     write_whole(path, text.encode(errors="surrogateescape"))
 
 
-def _or_none(value: float) -> float | None:
+def or_none(value: float) -> float | None:
+    """What files say of a score that there is not."""
     return None if np.isnan(value) else value  # JSON has no NaN

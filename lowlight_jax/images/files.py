@@ -160,9 +160,14 @@ class Photo:
 # Reading
 
 
-def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
+def search_images(
+    path: str | Path, more: tuple[str, ...] = ()
+) -> tuple[list[Path], LeftOut]:
     """The images below a folder, sorted, and what is left out; a file is itself.
 
+    Args:
+      path: of a folder or file.
+      more: suffixes of other files that are searched for.
     Raises:
       ImageFileError: there is no such file or folder.
     """
@@ -171,7 +176,7 @@ def search_images(path: str | Path) -> tuple[list[Path], LeftOut]:
         raise ImageFileError(f"{path} does not exist; expected an image or a folder")
     if not path.is_dir():
         return [path], LeftOut()
-    return search(path, readable_suffixes(_READ_SUFFIXES))
+    return search(path, readable_suffixes(_READ_SUFFIXES) + more)
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -201,7 +206,7 @@ def read_rgb8(source: Source) -> np.ndarray:
     Raises:
       ImageFileError: as `read_photo`.
     """
-    pixels = _to_uint8(read_photo(source).pixels)
+    pixels = to_uint8(read_photo(source).pixels)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
@@ -212,7 +217,7 @@ def read_visible_rgb8(source: Source) -> np.ndarray:
       ImageFileError: as `read_photo`, or nothing can be seen.
     """
     photo = read_photo(source)
-    pixels = _to_uint8(photo.pixels)
+    pixels = to_uint8(photo.pixels)
     hidden = hidden_part(photo.alpha)
     if hidden is not None:
         if hidden.all():
@@ -746,9 +751,9 @@ def _encode(
             samples = samples[:, :, [0, 0, 0, 1]]
         write_heic(file, samples, photo, quality)
         return lost
-    pixels = _to_uint8(photo.pixels)
+    pixels = to_uint8(photo.pixels)
     if photo.alpha is not None:
-        pixels = np.dstack([pixels, _to_uint8(photo.alpha)])
+        pixels = np.dstack([pixels, to_uint8(photo.alpha)])
     options = {"icc_profile": photo.icc, "exif": photo.exif or b""}
     if suffix in (".jpg", ".jpeg"):
         options |= {"format": "JPEG", "quality": quality, "xmp": photo.xmp or b""}
@@ -797,7 +802,7 @@ def _reduced(photo: Photo, suffix: str) -> tuple[Photo, list[str]]:
     return dataclasses.replace(photo, **kept), lost
 
 
-def _to_uint8(samples: np.ndarray) -> np.ndarray:
+def to_uint8(samples: np.ndarray) -> np.ndarray:
     """16 bits to 8, rounded to nearest: 65535 / 255 = 257."""
     if samples.dtype == np.uint8:
         return samples

@@ -1,7 +1,7 @@
-"""Kinds of image files by their suffix and by their first bytes, and what reads them.
+"""Kinds of files by their suffix and by their first bytes, and what reads them.
 
-HEIC and raw files are read where the extra is installed, and AVIF always; all other
-kinds here never.
+HEIC, raw files and, by `enhance`, videos are read where the extra is installed, and
+AVIF always; all other kinds here never.
 """
 
 from importlib.util import find_spec
@@ -13,6 +13,8 @@ _RAW = "3fr arw cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf 
 _RAW += " raw rw2 rwl sr2 srf srw x3f"
 RAW_SUFFIXES = tuple(f".{name}" for name in _RAW.split())
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+WRITTEN_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+VIDEO_SUFFIXES = (*WRITTEN_VIDEO_SUFFIXES, ".avi")
 # The extra, and its module, that reads (and writes, but for raw) such files.
 _EXTRAS = {
     **dict.fromkeys(RAW_SUFFIXES, ("raw", "rawpy")),
@@ -47,8 +49,8 @@ UNREAD = {
     **dict.fromkeys((".dcm", ".fits", ".fit", ".nii"), ("scientific", _EXPORT)),
     **dict.fromkeys((".svg", ".pdf", ".eps", ".ai"), ("a drawing", _EXPORT)),
     **dict.fromkeys(
-        (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"),
-        ("a video", "extract its frames"),
+        VIDEO_SUFFIXES,
+        ("a video", f"`enhance` does, with {_INSTALL.format('video')}"),
     ),
 }
 # Suffix that means the same, by the first bytes and where they are.
@@ -85,7 +87,8 @@ HEAD_BYTES = 132
 
 def missing_extra(suffix: str) -> str | None:
     """How to install what a kind needs and is not there; None if nothing is missing."""
-    extra, module = _EXTRAS.get(suffix, ("", ""))
+    video = ("video", "av") if suffix in VIDEO_SUFFIXES else ("", "")
+    extra, module = _EXTRAS.get(suffix, video)
     return _INSTALL.format(extra) if module and find_spec(module) is None else None
 
 

@@ -32,11 +32,13 @@ class Outcome:
 
     Attributes:
       notes: files that were saved without something that they had, by what it is.
+      goes_on: what to say of one that was begun, if it is interrupted.
     """
 
     saved: list[Path] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     notes: dict[str, list[Path]] = dataclasses.field(default_factory=dict)
+    goes_on: str = ""
 
 
 def enhance_files(
@@ -56,7 +58,7 @@ def enhance_files(
     wide-gamut one, what the network sees and makes are held too, in 16 bits.)
 
     Args:
-      jobs: at least one, see `plan_jobs`.
+      jobs: of photographs, see `plan_jobs`.
       load: makes the method, while the first photo is being read; what it raises ends
         everything.
       outcome: kept up to date.
@@ -65,6 +67,8 @@ def enhance_files(
       half_size: of `read_photo`.
       **options: of `enhance_photo`.
     """
+    if not jobs:
+        return
     with (
         ThreadPoolExecutor(1, "reader") as reader,
         ThreadPoolExecutor(1, "writer") as writer,

@@ -1,4 +1,4 @@
-"""Which photograph becomes which file, found out before anything is computed."""
+"""Which photo or video becomes which file, found out before anything is computed."""
 
 import dataclasses
 import re
@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowlight_jax.images.files import IMAGE_SUFFIXES, search_images
-from lowlight_jax.images.kinds import HEIC_SUFFIXES, missing_extra
+from lowlight_jax.images.kinds import (
+    HEIC_SUFFIXES,
+    VIDEO_SUFFIXES,
+    WRITTEN_VIDEO_SUFFIXES,
+    missing_extra,
+)
 from lowlight_jax.images.search import LeftOut
 from lowlight_jax.runtime.outputs import (
     PathError,
@@ -23,10 +28,19 @@ class UsageError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One photograph to read and the file to write."""
+    """One photograph or video to read and the file to write."""
 
     source: Path
     target: Path
+
+    @property
+    def is_video(self) -> bool:
+        """By its suffix."""
+        return _is_video(self.source)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def plan_jobs(
@@ -35,13 +49,15 @@ def plan_jobs(
     image_format: str | None = None,
     left_out: LeftOut | None = None,
 ) -> list[Job]:
-    """Pairs every photograph with the file it becomes.
+    """Pairs every photograph and video with the file it becomes.
 
     Args:
       inputs: files, and folders to search.
-      output: a file, if the only input is a file and `output` has an image suffix; else
-        a folder, in which relative paths and stems are kept.
+      output: a file, if the only input is a file and `output` has the suffix of an
+        image, or of a video if that is one; else a folder, in which relative paths and
+        stems are kept.
       image_format: "png", "jpg", ...; None is png, or what the suffix of `output` says.
+        Videos keep their format, and become mkv from one that is not written.
       left_out: is told what in the folders is no job.
     Raises:
       UsageError: inputs that do not exist, nothing to do, two inputs with the same
@@ -54,12 +70,20 @@ def plan_jobs(
     if missing:
         raise UsageError("\n".join(["These inputs do not exist:", *missing]))
     left_out = LeftOut() if left_out is None else left_out
-    names_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
+    suffix = output.suffix.lower()
+    written = (*IMAGE_SUFFIXES, *WRITTEN_VIDEO_SUFFIXES)
+    names_file = suffix in written and not output.is_dir()
     if names_file and len(inputs) == 1 and inputs[0].is_file():
+        if _is_video(output) != _is_video(inputs[0]):
+            found, other = ("video", "photo")[:: 1 if _is_video(inputs[0]) else -1]
+            raise UsageError(
+                f"{inputs[0]} is a {found} and --output {output} a {other}; expected a "
+                f"folder, or a name ending in one of {' '.join(_written_as(found))}"
+            )
         wanted = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}
         wanted |= {"heic": HEIC_SUFFIXES}
         fitting = wanted.get(image_format, (f".{image_format}",))
-        if image_format and output.suffix.lower() not in fitting:
+        if image_format and not _is_video(output) and suffix not in fitting:
             raise UsageError(
                 f"--output {output} and --format {image_format} contradict each other; "
                 "leave --format out"
@@ -78,13 +102,13 @@ def plan_jobs(
     if not jobs:
         nothing = (
             f"Nothing to do: no images in {', '.join(map(str, inputs))}; looked for "
-            f"{' '.join(IMAGE_SUFFIXES)}"
+            f"{' '.join((*IMAGE_SUFFIXES, *_read_videos()))}"
         )
         raise UsageError("\n  ".join([nothing, *left_out.lines()]))
     _check_names(jobs)
-    suffix = jobs[0].target.suffix.lower()
-    if install := missing_extra(suffix):
-        raise UsageError(f"{jobs[0].target}: to write {suffix}, {install}")
+    for target in (job.target for job in jobs):
+        if install := missing_extra(target.suffix.lower()):
+            raise UsageError(f"{target}: to write {target.suffix}, {install}")
     try:
         check_folder(folder, "--output")
         if not names_file:
@@ -99,10 +123,21 @@ def _check_means_folder(output: Path) -> None:
     """A name like out.avif is no folder, unless there is one of this name."""
     suffix = output.suffix
     if re.fullmatch(r"\.[A-Za-z]\w*", suffix) and not output.exists():
+        kind = "video" if _is_video(output) else "image"
         raise UsageError(
-            f"--output {output}: no image is written as {suffix}; expected "
-            f"{' '.join(IMAGE_SUFFIXES)}, or a folder: one with such a name must exist"
+            f"--output {output}: no {kind} is written as {suffix}; expected "
+            f"{' '.join(_written_as(kind))}, or a folder: one with such a name must "
+            "exist"
         )
+
+
+def _written_as(kind: str) -> tuple[str, ...]:
+    return WRITTEN_VIDEO_SUFFIXES if kind == "video" else IMAGE_SUFFIXES
+
+
+def _read_videos() -> tuple[str, ...]:
+    """What is searched for where PyAV is installed."""
+    return () if missing_extra(VIDEO_SUFFIXES[0]) else VIDEO_SUFFIXES
 
 
 def _jobs_into_folder(
@@ -111,13 +146,16 @@ def _jobs_into_folder(
     jobs = {}  # keyed by both names: the same file may be given twice
     for path in inputs:
         base = path if path.is_dir() else path.parent
-        found, others = search_images(path)
+        found, others = search_images(path, more=_read_videos())
         for reason, paths in others.items():
             for other in paths:
                 left_out.add(other, reason)
         for file in found:
             relative = file.relative_to(base)
-            target = output / relative.with_name(relative.stem + suffix)
+            kept = file.suffix.lower()
+            kept = kept if kept in WRITTEN_VIDEO_SUFFIXES else ".mkv"
+            ending = kept if _is_video(file) else suffix
+            target = output / relative.with_name(relative.stem + ending)
             jobs[file.resolve(), target] = Job(file, target)
     return list(jobs.values())
 

@@ -23,7 +23,7 @@ host" are computed by numpy; all others compile themselves, once for every shape
 images, and can be differentiated. All of these but LPIPS take images of many sizes,
 padded to one shape, by the keyword `size` (`contract`). Source, range and tolerance of
 each are in docs/measures.md. A new one is a function here or in a file beside, and a
-line in `METRICS`.
+line in `METRICS`. Measures of video, which take frames one by one, are in `video`.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ import _thread
 import argparse
 import codecs
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -101,6 +102,23 @@ def _interrupt_soon() -> None:
 def add_debug_flag(parser: argparse.ArgumentParser) -> None:
     """The flag `--debug`, as every command has it."""
     parser.add_argument("--debug", action=_ShowTracebacks, nargs=0, help=DEBUG_HELP)
+
+
+def number_between(low: float, high: float) -> Callable[[str], float]:
+    """A `type` of argparse's arguments: a number from low to high."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is not a number from {low} to {high}"
+            )
+        return value
+
+    return parse
 
 
 class _ShowTracebacks(argparse.Action):

@@ -1,1 +1,6 @@
-"""Video: what holds from frame to frame."""
+"""Videos: read, enhanced frame by frame and steadily, written; the extra `[video]`.
+
+A video goes through `reader` (frames as RGB), `steady` (each enhanced, in the light of
+those before it) and `writer` (segments, joined to a file); `files` has all of it in
+order.
+"""

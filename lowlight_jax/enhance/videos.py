@@ -1,0 +1,132 @@
+"""The command's part for videos: options, progress, one file after the other."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from lowlight_jax.images.kinds import VIDEO_SUFFIXES
+from lowlight_jax.inference.batch import Outcome
+from lowlight_jax.inference.jobs import Job, UsageError
+from lowlight_jax.runtime.command import number_between
+from lowlight_jax.runtime.errors import of_item
+
+if TYPE_CHECKING:
+    from lowlight_jax.video.steady import FrameMethod
+
+CODECS = ("h264", "h265", "av1")
+
+
+def add_video_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `enhance` that are for videos alone."""
+    videos = parser.add_argument_group(
+        f"videos ({' '.join(VIDEO_SUFFIXES)}), with pip install 'lowlight_jax[video]'"
+    )
+    videos.add_argument(
+        "--smooth-seconds",
+        type=number_between(0, 60),
+        default=1.0,
+        metavar="0..60",
+        help="over how long the light of the scene is averaged, against flicker; 0: "
+        "each frame has its own (default: 1)",
+    )
+    videos.add_argument(
+        "--temporal-denoise",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="average what is left of the noise over frames, along the motion "
+        "(default: yes)",
+    )
+    videos.add_argument(
+        "--codec",
+        choices=CODECS,
+        help="of the result (default: h264, and av1 for webm)",
+    )
+    videos.add_argument(
+        "--crf",
+        type=number_between(0, 63),
+        metavar="0..63",
+        help="quality, lower is better and larger (default: 18 for h264, 20 for h265, "
+        "24 for av1)",
+    )
+
+
+def check_video_flags(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    """Whether they can be meant.
+
+    Raises:
+      UsageError: the codec does not go to so high a number.
+    """
+    most = 51 if args.codec in (None, "h264", "h265") else 63
+    to_webm = any(job.target.suffix.lower() == ".webm" for job in jobs)
+    if args.crf is not None and args.crf > most and not (to_webm and not args.codec):
+        raise UsageError(
+            f"--crf {args.crf:g}: {args.codec or 'h264'} takes 0 to {most}"
+        )
+
+
+def enhance_videos(
+    jobs: Sequence[Job],
+    make: Callable[[], "FrameMethod"],
+    args: argparse.Namespace,
+    outcome: Outcome,
+) -> None:
+    """Enhances one video after the other; one that fails does not stop the others.
+
+    Args:
+      jobs: of videos alone.
+      make: the method, called if there is any job.
+      args: of the command.
+      outcome: kept up to date.
+    """
+    if not jobs:
+        return
+    from lowlight_jax.video.files import enhance_video
+    from lowlight_jax.video.writer import Coding, default_codec
+
+    method = make()
+    with _progress() as progress:
+        for job in jobs:
+            bar = progress.add_task(job.source.name, total=None, fps=0.0)
+
+            def show(done: int, total: int, fps: float, bar: Any = bar) -> None:
+                progress.update(bar, completed=done, total=total, fps=fps)
+
+            outcome.goes_on = f"; with {job.source} the same command goes on"
+            codec = args.codec or default_codec(job.target.suffix.lower())
+            try:
+                notes, problem = enhance_video(
+                    job.source, job.target, method, Coding(codec, args.crf), show
+                )
+            except Exception as error:
+                outcome.failures.append(of_item(error, job.source))
+            else:
+                outcome.saved.append(job.target)
+                for note in notes:
+                    outcome.notes.setdefault(note, []).append(job.source)
+                if problem:
+                    outcome.failures.append(problem)
+            outcome.goes_on = ""
+            progress.remove_task(bar)
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fps]:.1f} frames/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
