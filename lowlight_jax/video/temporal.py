@@ -31,6 +31,8 @@ _POWER = 1.8  # mean square difference, in variances of noise, from which it is 
 _BINS = 8  # of luma, each with a noise of its own
 _FEWEST = 100  # samples in a bin to tell it
 _LEAST_SIGMA, _MOST_SIGMAS = 0.5, 1.6  # levels; times the noise of the whole frame
+_GRAIN = np.float32([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # keeps white noise
+_MOST_GRAINS = 2.0  # denoised noise is coarse and has less of it than white
 _QUARTILE = 0.3186  # of the absolute value of a normal variable
 _LEAST_SIDE_PX = 32  # frames with a shorter side stay as they are: no flow
 
@@ -151,10 +153,17 @@ def _trust(luma: Luma, moved: Luma) -> Luma:
 def _noise(luma: Luma, difference: Luma) -> Luma:
     """Standard deviation of the differences that are noise, by the luma of a pixel.
 
-    Of quartiles, since most of a frame may have been moved wrongly.
+    Of quartiles, since most of a frame may have been moved wrongly; all of it after a
+    flash, so that it cannot be much more than the grain of the present frame.
+    Source of the grain's filter: Immerkær 1996, doi:10.1006/cviu.1996.0060.
     """
+    import cv2
+
     sizes, levels = np.abs(difference[::3, ::3]), luma[::3, ::3]
-    whole = max(np.quantile(sizes, 0.25) / _QUARTILE, _LEAST_SIGMA)
+    grain = np.abs(cv2.filter2D(luma, -1, _GRAIN)[::3, ::3])
+    limit = _MOST_GRAINS * np.quantile(grain, 0.25)
+    whole = min(np.quantile(sizes, 0.25), limit) / _QUARTILE
+    whole = max(whole, _LEAST_SIGMA)
     bins = np.clip(levels * (_BINS / 256), 0, _BINS - 1).astype(np.uint8)
     centres, sigmas = [], []
     for i in range(_BINS):
