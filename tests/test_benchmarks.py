@@ -285,3 +285,55 @@ def test_no_accelerator():
     )
     assert run.returncode == 1 and not run.stdout
     assert run.stderr.count("\n") == 1 and "no GPU or TPU" in run.stderr
+
+
+# Video
+
+
+@pytest.fixture
+def video(gpu):
+    return importlib.import_module("video")
+
+
+@pytest.mark.parametrize("motion", ["rest", "pan", "zoom", "shake", "walkers"])
+def test_night_clips_move_as_said(video, motion):
+    pictures = video.load(None, 2)
+    clip = video.make_clip(motion, pictures, (48, 64), 4, 0)
+    again = video.make_clip(motion, pictures, (48, 64), 4, 0)
+    assert [frame.shape for frame in clip] == 4 * [(48, 64, 3)]
+    assert all((a == b).all() for a, b in zip(clip, again, strict=True))
+    changed = (clip[0] != clip[-1]).any(-1).mean()
+    assert (changed == 0) == (motion == "rest")
+    if motion == "walkers":
+        assert changed < 0.7  # the camera rests
+    dark = video.darken(clip, 3.0, 0.0, 0)
+    assert np.mean(dark) < np.mean(clip) / 2
+
+
+def test_scores_the_truth_best(video):
+    truth = video.make_clip("pan", video.load(None, 1), (48, 64), 3, 0)
+    rng = np.random.default_rng(0)
+    grainy = [np.clip(f + rng.normal(0, 20, f.shape), 0, 255) for f in truth]
+    best = video.score(truth, truth)
+    worse = video.score([frame.astype(np.uint8) for frame in grainy], truth)
+    assert best[2] == 100 and best[3] == pytest.approx(1)
+    assert worse[2] < 25 and worse[3] < 0.9 and worse[1] > 2 * best[1]
+
+
+def test_prints_steadiness_and_times(video, capsys, monkeypatch):
+    """With a method that is no network, in a moment."""
+
+    class Doubled(video.Enhancer):
+        def __init__(self, backend):
+            self.network = SimpleNamespace(needs_mask=False)
+
+        def __call__(self, image, *, scene, **options):
+            return np.minimum(image, 127) * np.uint8(2)
+
+    monkeypatch.setattr(video, "Enhancer", Doubled)
+    size = "--size 48 64 --timed-size 48 64 --frames 3 --scenes 1".split()
+    video.main([*size, "--motions", "shake", "--repeats", "1"])
+    out = capsys.readouterr().out
+    assert "shake, 3 stops" in out and "a frame of 64x48" in out
+    assert "smoothed, temporal" in out and "network, denoise 0" in out
+    assert "nan" not in out

@@ -44,7 +44,9 @@ def next_scene(
     """The scene with one more frame in it, and whether a new one begins.
 
     smooth <- (1 - a) smooth e^g + a thumbnail, a = 1 - exp(-seconds / smooth_seconds),
-    where g, the change of exposure, is the median change of the log over cells.
+    where g, the change of exposure, is the median change over cells of the log of their
+    light. The gain acts on light as well: in sRGB values the same change is twice as
+    large in the dark as where it is bright.
 
     Args:
       state: of the frame before; None at the first.
@@ -58,9 +60,11 @@ def next_scene(
     if state is None or _is_cut(state.last, cells):
         return SceneState(thumbnail, cells), True
     kept = math.exp(-seconds / smooth_seconds) if smooth_seconds else 0.0
-    gain = math.exp(_log_gain(state.last, cells))
-    smooth = kept * gain * state.smooth + (1 - kept) * thumbnail
-    return SceneState(np.clip(smooth, 0, 1).astype(np.float32), cells), False
+    smooth = state.smooth
+    if log_gain := _log_gain(state.last, cells):
+        smooth = _as_srgb(math.exp(log_gain) * _as_light(smooth))
+    smooth = kept * smooth + (1 - kept) * thumbnail
+    return SceneState(smooth.astype(np.float32), cells), False
 
 
 def _cells(thumbnail: np.ndarray) -> np.ndarray:
@@ -73,7 +77,7 @@ def _log_gain(last: np.ndarray, cells: np.ndarray) -> float:
     lit = (np.minimum(last, cells) > _LEAST) & (np.maximum(last, cells) < _MOST)
     if lit.mean() < _FEWEST:
         return 0.0
-    return float(np.median(np.log(cells[lit] / last[lit])))
+    return float(np.median(np.log(_as_light(cells[lit]) / _as_light(last[lit]))))
 
 
 def _is_cut(last: np.ndarray, cells: np.ndarray) -> bool:
@@ -83,3 +87,15 @@ def _is_cut(last: np.ndarray, cells: np.ndarray) -> bool:
     if max(spreads) < _FLAT:
         return False
     return bool((before * now).mean() <= CUT_CORRELATION * spreads[0] * spreads[1])
+
+
+# IEC 61966-2-1, as in `ops.colour`, without JAX.
+def _as_light(srgb: np.ndarray) -> np.ndarray:
+    power = ((np.maximum(srgb, 0.04045) + 0.055) / 1.055) ** 2.4
+    return np.where(srgb > 0.04045, power, srgb / 12.92)
+
+
+def _as_srgb(light: np.ndarray) -> np.ndarray:
+    light = np.minimum(light, 1.0)
+    power = 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(light > 0.0031308, power, light * 12.92)
