@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lowlight_jax.checks import as_image, number
-from lowlight_jax.inference.finish import finish
+from lowlight_jax.inference.finish import converted, finish
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Enhancer, Runner, Scene
 from lowlight_jax.ops.thumbnail import make_thumbnail
-from lowlight_jax.video.scene import SceneState, next_scene
+from lowlight_jax.video.scene import SceneState, hold_exposure, next_scene
 from lowlight_jax.video.temporal import Past, blend_past
 
 if TYPE_CHECKING:
@@ -103,8 +103,12 @@ class FrameMethod:
         elif isinstance(self.method, Runner):
             thumbnail = make_thumbnail(shown)
             scene, is_cut = next_scene(scene, thumbnail, seconds, self.smooth_seconds)
-            options["scene"] = Scene(scene.smooth, _WHOLE)
-            result = self.method(shown, **options)
+            options["scene"] = Scene(hold_exposure(scene.smooth, scene), _WHOLE)
+            if self.smooth_seconds:
+                held = self.method(hold_exposure(shown, scene), **options)
+                result = converted(held, frame.dtype)
+            else:
+                result = self.method(shown, **options)
         else:
             result = self.method(shown, **options)
         past = None
