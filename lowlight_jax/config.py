@@ -118,6 +118,9 @@ def base_config() -> ConfigDict:
     c.optimizer.skip_nonfinite = 0  # steps in a row that may be skipped; 0: an error
     c.optimizer.ema_decay = 0.99  # of the averaged parameters; 0: off
 
+    # Of the whole run, which then ends by the clock, however many steps that are; 0: by
+    # its steps. docs/training.md
+    c.max_minutes = 0.0
     # "jit" (one device), "pmap" (all local devices), "mesh" (of all processes), "auto"
     c.parallel = "auto"
     c.log_every_steps = 50
@@ -126,6 +129,9 @@ def base_config() -> ConfigDict:
     # best; 0: off. It needs evaluate_every_steps.
     c.early_stopping_patience = 0
     c.checkpoint_every_steps = 500
+    # Beside the network in the final scores: "all", "none", or names joined by commas;
+    # "": all, with max_minutes none.
+    c.baselines = ""
     c.grid_images = 3  # pairs shown in the picture grid
     c.tensorboard = False  # event files in WORKDIR/tensorboard; the extra [tensorboard]
     return c.lock()
@@ -399,6 +405,10 @@ def _network_rules(c: ConfigDict) -> Iterator[Rule]:
         f"phases {', '.join(unfit)} have steps, which model {c.model.name!r} cannot be "
         f"trained by; expected {' or '.join(network.phases)}",
     )
+    try:
+        network.task.choose_baselines(c.baselines or "none")
+    except ValueError as error:
+        yield False, f"baselines: {error}"
     for name in used:
         sections = network.task.losses.get(name, ())
         yield (

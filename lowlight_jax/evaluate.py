@@ -110,6 +110,13 @@ def parse_args(
     )
     parser.add_argument("--test-every", type=int, default=0, help="of --split")
     parser.add_argument("--validation-every", type=int, default=8, help="of --split")
+    parser.add_argument(
+        "--baselines",
+        default="all",
+        metavar="all|none|NAME,...",
+        help="classical methods to compare with, with --data or --brackets; none: the "
+        "network alone, in a third of the time (default: %(default)s)",
+    )
     parser.add_argument("--metrics", default="", help="names, separated by commas")
     parser.add_argument(
         "--gt-mean",
@@ -180,6 +187,7 @@ def evaluate(args: argparse.Namespace) -> int:
                 brackets=bool(args.brackets),
                 validation_every=args.validation_every,
                 test_every=args.test_every,
+                baselines=args.baselines,
             )
     else:
         roles = ("pred", "target", "low")

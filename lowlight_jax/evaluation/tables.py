@@ -31,6 +31,7 @@ def score_data(
     brackets: bool = False,
     validation_every: int = 8,
     test_every: int = 0,
+    baselines: str = "all",
 ) -> Tables:
     """A method, the baselines of its task and the truth on pairs held out of training.
 
@@ -42,6 +43,7 @@ def score_data(
       stops: `data` holds normal photographs, which are under-exposed by each of these.
       brackets: `data` holds exposure brackets; the truth is the fusion of each.
       validation_every, test_every: see `split_by_group`.
+      baselines: see `comparison.all_methods`.
     Raises:
       ValueError: the data are not what they should be, or a metric needs what they do
         not have.
@@ -56,7 +58,7 @@ def score_data(
     options = Options(
         validation_every=validation_every, test_every=test_every, bad_pairs="skip"
     )
-    methods = comparison.all_methods(method)
+    methods = comparison.all_methods(method, baselines)
     return {
         f"{title}: {len(pairs)} pairs": comparison.score_methods(
             methods, pairs, metrics=metrics, skip_failing=True
