@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from lowlight_jax.data.pairs import SPLITS_BY
 from lowlight_jax.data.pipeline import Geometry
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
@@ -71,6 +72,9 @@ def base_config() -> ConfigDict:
     c.data.cache_dir = ""  # of decoded pairs, fused brackets; "": ~/.cache/lowlight_jax
     c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th group is for validation; 0: none
+    # "scene": all of a group are held out or none; "image": each by itself, like LOL's
+    # official test part, whose scenes training sees too.
+    c.data.validation_by = "scene"
     c.data.validation_images = 0  # of those, evenly spaced, that are scored; 0: all
     c.data.test_every = 0  # each n-th group left is for testing, and not used; 0: none
     c.data.crop_px = 128  # multiple of the network's stride, at least 24
@@ -310,6 +314,7 @@ def _choice_rules(c: ConfigDict) -> Iterator[Rule]:
 
     choices = [
         ("data.bad_pairs", c.data.bad_pairs, ("error", "skip")),
+        ("data.validation_by", c.data.validation_by, SPLITS_BY),
         ("optimizer.name", c.optimizer.name, OPTIMIZERS),
         ("optimizer.schedule", c.optimizer.schedule, SCHEDULES),
         ("model.dtype", c.model.dtype, ("float32", "bfloat16")),

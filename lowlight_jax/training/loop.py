@@ -24,7 +24,7 @@ from lowlight_jax.config import ConfigError, validate
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.pipeline import Geometry, Views, make_batches, stream_seed
 from lowlight_jax.data.sources import Options
-from lowlight_jax.evaluation import comparison, report
+from lowlight_jax.evaluation import comparison, report, scoring
 from lowlight_jax.evaluation.picture_grid import save_picture_grid
 from lowlight_jax.evaluation.scoring import Scores, interleave
 from lowlight_jax.images.files import read_photo
@@ -669,8 +669,12 @@ def _final_evaluation(
     scores = _score(methods, pairs, network.task.metrics, quiet=not is_main)
     if not is_main:
         return
-    report.print_scores(f"{len(pairs)} pairs held out of training", scores)
-    report.write_report(workdir / "scores.json", scores)
+    by_image = config.data.validation_by == "image"
+    report.print_scores(
+        f"{len(pairs)} pairs held out of training{' by image' * by_image}", scores
+    )
+    protocol = scoring.PROTOCOL + scoring.BY_IMAGE_PROTOCOL * by_image
+    report.write_report(workdir / "scores.json", scores, protocol=protocol)
     grid = workdir / GRID_FILE
     if config.grid_images:
         step = -(-len(pairs) // config.grid_images)
