@@ -29,10 +29,8 @@ for arg in "$@"; do
       ;;
     --dry-run) dry_run=true ;;
     --workdir=?*) workdir=${arg#--workdir=} ;;
-    --config=?* | --config.?* | --continue_changed)
-      [[ $arg != --config=* ]] || config=$arg
-      flags+=("$arg")
-      ;;
+    --config=?*) config=$arg ;;
+    --config.?* | --continue_changed) flags+=("$arg") ;;
     -*) fail "unknown argument '$arg'; --help says what there is" ;;
     *)
       [[ -z $packed ]] || fail "one PAIRS.zip at a time, not '$packed' and '$arg'"
@@ -53,8 +51,9 @@ if [[ ! -d $pairs ]]; then
   run mv "$pairs.unfinished" "$pairs"
 fi
 
-train=("$python" -m lowlight_jax.main --config.max_minutes="${MINUTES:-10}")
-train+=(--config.data.root="$pairs" --workdir="$workdir" "${flags[@]}")
+train=("$python" -m lowlight_jax.main "$config") # first: the others are its values
+train+=(--config.max_minutes="${MINUTES:-10}" --config.data.root="$pairs")
+train+=(--workdir="$workdir" "${flags[@]}")
 speed=()
 read -ra timing <<<"${SPEED---networks dual_global --jobs network train --seconds 120}"
 ((${#timing[@]} == 0)) ||

@@ -306,14 +306,15 @@ def test_one_gpu_trains_for_its_minutes_from_the_packed_file(
     flags = flags_of(lines[3])
     assert flags["config.max_minutes"] == "10" and flags["workdir"] == "run"
     assert flags["config.data.root"] == "run/pairs"
-    assert lines[3][-2:] == [CONFIG, "--config.data.crop_px=256"]
+    assert lines[3][3] == CONFIG  # which the others are values of
+    assert lines[3][-1] == "--config.data.crop_px=256"
 
     settings = {"PYTHON": write_python(tools), "MINUTES": "3", "SPEED": "--small"}
     result = run(tools, "one_gpu.sh", *words, **settings)
     assert result.returncode == 0, result.stderr
     assert len(find_pairs(tmp_path / "run" / "pairs")[0]) == 9
     log = (tmp_path / "run" / "training.log").read_text()
-    assert log.startswith("step 7 of -m lowlight_jax.main --config.max_minutes=3 ")
+    assert log.startswith(f"step 7 of -m lowlight_jax.main {CONFIG} --config.max_minutes=3 ")
     assert "gpu.py --output run/speed.json --small" in result.stdout
     settings |= {"PYTHON": write_python(tools, 75), "SPEED": ""}
     (tmp_path / "pairs.zip").write_bytes(b"is not unpacked again")
