@@ -39,7 +39,7 @@ from lowlight_jax.images.files import read_visible_rgb8
 from lowlight_jax.runtime.command import add_debug_flag, run_command
 from lowlight_jax.runtime.outputs import check_file, user_path
 
-QUALITY = 85  # of AVIF; 38 dB on LOL's normal sides
+QUALITY = 85  # of AVIF: 39.6 dB, 46 kB for one of LOL's normal sides
 SAMPLE = 12  # pairs that the size is guessed from
 
 

@@ -80,6 +80,8 @@ def base_config() -> ConfigDict:
     c.data.crop_px = 128  # multiple of the network's stride, at least 24
     c.data.batch_size = 8  # over all devices
     c.data.threads = 1  # that cut crops ahead of the step
+    # The images stay on the one device, and crops are cut there; all of one size.
+    c.data.on_device = False
     # Of decoded images on each host, all sources together; others: at each use.
     c.data.memory_gib = 4.0
 
@@ -399,6 +401,11 @@ def _network_rules(c: ConfigDict) -> Iterator[Rule]:
         yield False, str(error)
         return
     used = [name for name, phase in c.phases.items() if phase.steps > 0]
+    yield (
+        not (c.data.on_device and network.needs_mask),
+        f"data.on_device is set, but model {c.model.name!r} needs holes, drawn "
+        "on the host; leave it out",
+    )
     unfit = [name for name in used if name not in network.phases]
     yield (
         c.data.crop_px % network.stride == 0,

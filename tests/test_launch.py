@@ -314,7 +314,9 @@ def test_one_gpu_trains_for_its_minutes_from_the_packed_file(
     assert result.returncode == 0, result.stderr
     assert len(find_pairs(tmp_path / "run" / "pairs")[0]) == 9
     log = (tmp_path / "run" / "training.log").read_text()
-    assert log.startswith(f"step 7 of -m lowlight_jax.main {CONFIG} --config.max_minutes=3 ")
+    assert log.startswith(
+        f"step 7 of -m lowlight_jax.main {CONFIG} --config.max_minutes=3 "
+    )
     assert "gpu.py --output run/speed.json --small" in result.stdout
     settings |= {"PYTHON": write_python(tools, 75), "SPEED": ""}
     (tmp_path / "pairs.zip").write_bytes(b"is not unpacked again")

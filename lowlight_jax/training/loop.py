@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from lowlight_jax import weights
 from lowlight_jax.config import ConfigError, validate
+from lowlight_jax.data.device_crops import device_crops, stack_views
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.pipeline import Geometry, Views, make_batches, stream_seed
 from lowlight_jax.data.sources import Options
@@ -53,7 +54,7 @@ from lowlight_jax.training.early_stopping import Best
 from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
 from lowlight_jax.training.pace import ClockPace, StepPace
 from lowlight_jax.training.step import init_train_state, train_step
-from lowlight_jax.types import Params, TrainState
+from lowlight_jax.types import Batch, Metrics, Params, TrainState
 
 GRID_FILE = "results.png"
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
@@ -176,6 +177,11 @@ def train(
     backend = parallel.choose_backend(
         config.parallel, config.data.batch_size, config.optimizer.accumulate
     )
+    if config.data.on_device and backend != "jit":
+        raise ConfigError(
+            f"data.on_device is for one device, but parallel is {backend!r}; leave it "
+            "out, or pass --config.parallel=jit"
+        )
     workdir = Path(workdir)
     _check_writable(workdir)
     with _only_process(workdir):
@@ -206,6 +212,10 @@ def _train(
     about["data"] = resume.describe_data(examples, pairs)
     _check_resumes(workdir, before, about, may_differ)
 
+    images = None
+    if config.data.on_device:
+        geometry = Geometry(**config.augment.geometry)
+        images = parallel.place_batch(stack_views(examples, geometry), backend)
     state = init_train_state(steps_key, params, phases[0].tx)
     state = checkpoints.restore_latest(state, config.model.to_dict()) or state
     state = jax.device_get(state)
@@ -249,6 +259,7 @@ def _train(
             network=network,
             examples=examples,
             pairs=pairs,
+            images=images,
             backend=backend,
             about=about,
             commit=commit,
@@ -280,6 +291,7 @@ class _Run:
     network: Network
     examples: Sequence[Views]
     pairs: Sequence[Pair]
+    images: Batch | None  # of the examples, where they stay on the device
     backend: str
     about: Mapping[str, Any]  # what a later process is compared with
     commit: str
@@ -369,7 +381,11 @@ class _Run:
             ema_decay=self.config.optimizer.ema_decay,
             accumulate=self.config.optimizer.accumulate,
         )
-        return parallel.compile_step(step, self.backend)
+        if self.images is None:
+            return parallel.compile_step(step, self.backend)
+        step = partial(_cut_and_step, step=step, crop_px=self.config.data.crop_px)
+        compiled = parallel.compile_step(step, self.backend)
+        return lambda state, windows: compiled(state, (self.images, windows))
 
     def _make_batches(self, phase: Phase, first_batch: int):
         config = self.config
@@ -384,6 +400,7 @@ class _Run:
             host_index=jax.process_index(),
             host_count=jax.process_count(),
             threads=config.data.threads,
+            on_device=config.data.on_device,
         )
 
     def _is_evaluated(self, step: int, is_last: bool) -> bool:
@@ -438,6 +455,20 @@ class _Run:
                 f"stopped by {signal} at {self.pace.describe(step)}; all is saved, "
                 "and the same command goes on from there"
             )
+
+
+def _cut_and_step(
+    state: TrainState,
+    batch: tuple[Batch, Batch],
+    *,
+    step: Callable,
+    crop_px: int,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """A step on crops of images that are on the device already."""
+    images, windows = batch
+    crops = device_crops(images, windows, crop_px)
+    return step(state, crops, axis_name=axis_name)
 
 
 def _initial_params(config: ConfigDict, network: Network, key: jax.Array):

@@ -20,6 +20,7 @@ _FREE = (
     "checkpoint_every_steps",
     "data.cache_dir",
     "data.memory_gib",
+    "data.on_device",
     "data.threads",
     "evaluate_every_steps",
     "grid_images",
