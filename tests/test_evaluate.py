@@ -259,6 +259,17 @@ def test_a_baseline_that_there_is_not_is_named(set_of_pairs, capsys):
     assert "input,gamma,clahe,msrcr,lime" in error and error.count("\n") == 1
 
 
+def test_pairs_held_out_by_image_are_said_to_be(set_of_pairs, tmp_path, capsys):
+    output = tmp_path / "scores.json"
+    command = ["--data", set_of_pairs, "--validation-every", "2", "--baselines", "none"]
+    command += ["--metrics", "psnr", "--output", str(output)]
+    assert evaluate.main([*command, "--validation-by", "image"]) == 0
+    assert "validation by image: 2 pairs" in capsys.readouterr().out
+    assert "may have seen other pictures" in json.loads(output.read_text())["protocol"]
+    assert evaluate.main(command) == 0
+    assert "by image" not in capsys.readouterr().out + output.read_text()
+
+
 def test_what_a_workdir_was_trained_on_is_not_scored(tmp_path):
     data = {"validation_by": "image", "validation_every": 5, "test_every": 0}
     (tmp_path / "config.json").write_text(json.dumps({"config": {"data": data}}))

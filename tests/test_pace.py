@@ -147,7 +147,8 @@ def test_evaluations_are_kept_back_as_long_as_they_take(monkeypatch, tmp_path, c
     assert 600 - 30 - pace._MARGIN_S - 3 < run.now - start <= 600 - 30
     assert len(run.evaluated) > 5
     assert run.evaluated[-1] + 30 < run.rates[1][-1][0] - 30
-    assert run.rates[1][-1][1] == 59
+    counts = [count for _, count in run.rates[1]]
+    assert counts[-1] == 59 and np.diff(counts).max() <= 2  # no jump over any of them
 
 
 @pytest.mark.parametrize("minutes", [0.5, 1.2])
@@ -166,7 +167,7 @@ def test_too_little_time_is_said(monkeypatch, tmp_path, config, minutes):
 
 
 def test_the_end_that_a_resumed_run_has_no_time_for_is_left_out(
-    monkeypatch, tmp_path, config
+    monkeypatch, tmp_path, config, capsys
 ):
     config.checkpoint_every_steps = 470
     run = Run(cut_off_at=471).take_over(monkeypatch)
@@ -177,6 +178,8 @@ def test_the_end_that_a_resumed_run_has_no_time_for_is_left_out(
     again.take_over(monkeypatch)
     _, state, _ = train(config, tmp_path)
     assert int(state.step) == 470 and not again.rates[-1]
+    said = capsys.readouterr().err
+    assert re.search(r"denoise: the time was over at 9\d% of the schedule", said)
     assert run.rates[1][-1][1] < 59
 
 

@@ -364,6 +364,8 @@ class _Run:
         state = jax.device_get(state)
         is_early = pace.position < phase.stop
         last_step = pace.end(step)
+        if pace.note:
+            progress.say(f"{phase.name}: {pace.note}")
         if config.early_stopping_patience:
             state = self._back_to_best(phase, state, last_step, is_early)
         self._save(phase, state)

@@ -32,7 +32,10 @@ class StepPace:
     Attributes:
       position: in the schedule.
       total: its length.
+      note: what the user should know of how training ended; mostly empty.
     """
+
+    note = ""
 
     def __init__(self, phases: "Sequence[Phase]", step: int):
         self.position: float = step
@@ -195,6 +198,8 @@ class ClockPace(StepPace):
     def _give_up(self) -> str:
         """There is no time left: an error where nothing was trained at all."""
         if self.position:
+            done = self.position / self.total
+            self.note = f"the time was over at {done:.0%} of the schedule"
             self.position = self.total
             return ""
         elapsed_s, kept_s = self.elapsed_s(), self._kept_s()
