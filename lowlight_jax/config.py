@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from lowlight_jax.data.pairs import SPLITS_BY
 from lowlight_jax.data.pipeline import Geometry
 from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
@@ -71,11 +72,16 @@ def base_config() -> ConfigDict:
     c.data.cache_dir = ""  # of decoded pairs, fused brackets; "": ~/.cache/lowlight_jax
     c.data.bad_pairs = "error"  # or "skip": what to do with unusable files
     c.data.validation_every = 8  # each n-th group is for validation; 0: none
+    # "scene": all of a group are held out or none; "image": each by itself, like LOL's
+    # official test part, whose scenes training sees too.
+    c.data.validation_by = "scene"
     c.data.validation_images = 0  # of those, evenly spaced, that are scored; 0: all
     c.data.test_every = 0  # each n-th group left is for testing, and not used; 0: none
     c.data.crop_px = 128  # multiple of the network's stride, at least 24
     c.data.batch_size = 8  # over all devices
     c.data.threads = 1  # that cut crops ahead of the step
+    # The images stay on the one device, and crops are cut there; all of one size.
+    c.data.on_device = False
     # Of decoded images on each host, all sources together; others: at each use.
     c.data.memory_gib = 4.0
 
@@ -118,6 +124,9 @@ def base_config() -> ConfigDict:
     c.optimizer.skip_nonfinite = 0  # steps in a row that may be skipped; 0: an error
     c.optimizer.ema_decay = 0.99  # of the averaged parameters; 0: off
 
+    # Of the whole run, which then ends by the clock, however many steps that are; 0: by
+    # its steps. docs/training.md
+    c.max_minutes = 0.0
     # "jit" (one device), "pmap" (all local devices), "mesh" (of all processes), "auto"
     c.parallel = "auto"
     c.log_every_steps = 50
@@ -126,6 +135,9 @@ def base_config() -> ConfigDict:
     # best; 0: off. It needs evaluate_every_steps.
     c.early_stopping_patience = 0
     c.checkpoint_every_steps = 500
+    # Beside the network in the final scores: "all", "none", or names joined by commas;
+    # "": all, with max_minutes none.
+    c.baselines = ""
     c.grid_images = 3  # pairs shown in the picture grid
     c.tensorboard = False  # event files in WORKDIR/tensorboard; the extra [tensorboard]
     return c.lock()
@@ -304,6 +316,7 @@ def _choice_rules(c: ConfigDict) -> Iterator[Rule]:
 
     choices = [
         ("data.bad_pairs", c.data.bad_pairs, ("error", "skip")),
+        ("data.validation_by", c.data.validation_by, SPLITS_BY),
         ("optimizer.name", c.optimizer.name, OPTIMIZERS),
         ("optimizer.schedule", c.optimizer.schedule, SCHEDULES),
         ("model.dtype", c.model.dtype, ("float32", "bfloat16")),
@@ -388,6 +401,11 @@ def _network_rules(c: ConfigDict) -> Iterator[Rule]:
         yield False, str(error)
         return
     used = [name for name, phase in c.phases.items() if phase.steps > 0]
+    yield (
+        not (c.data.on_device and network.needs_mask),
+        f"data.on_device is set, but model {c.model.name!r} needs holes, drawn "
+        "on the host; leave it out",
+    )
     unfit = [name for name in used if name not in network.phases]
     yield (
         c.data.crop_px % network.stride == 0,
@@ -399,6 +417,10 @@ def _network_rules(c: ConfigDict) -> Iterator[Rule]:
         f"phases {', '.join(unfit)} have steps, which model {c.model.name!r} cannot be "
         f"trained by; expected {' or '.join(network.phases)}",
     )
+    try:
+        network.task.choose_baselines(c.baselines or "none")
+    except ValueError as error:
+        yield False, f"baselines: {error}"
     for name in used:
         sections = network.task.losses.get(name, ())
         yield (

@@ -17,6 +17,7 @@ Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to d
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +120,21 @@ def parse_args(
         metavar="0,1,...",
         help="--data holds normal photographs; under-expose them by each of these",
     )
-    parser.add_argument("--test-every", type=int, default=0, help="of --split")
-    parser.add_argument("--validation-every", type=int, default=8, help="of --split")
+    workdirs = "of --split (default: as the training of --model WORKDIR, else "
+    parser.add_argument("--test-every", type=int, help=f"{workdirs}0)")
+    parser.add_argument("--validation-every", type=int, help=f"{workdirs}8)")
+    parser.add_argument(
+        "--validation-by",
+        choices=("scene", "image"),
+        help=f"whether pictures of one scene stay together, {workdirs}scene)",
+    )
+    parser.add_argument(
+        "--baselines",
+        default="all",
+        metavar="all|none|NAME,...",
+        help="classical methods to compare with, with --data or --brackets; none: the "
+        "method alone, in a quarter of the time (default: %(default)s)",
+    )
     parser.add_argument("--metrics", default="", help="names, separated by commas")
     parser.add_argument(
         "--gt-mean",
@@ -133,6 +147,7 @@ def parse_args(
     parser.add_argument("--output", type=user_path, help="scores.json or scores.csv")
     add_debug_flag(parser)
     args = parser.parse_args(argv)
+    vars(args).update(_split_settings(args))
     if args.overlap and not args.data:
         parser.error("--overlap TRAIN: expected --data TEST, the folder to compare")
     sets = args.data, args.brackets
@@ -158,6 +173,17 @@ def parse_args(
             "--gt-mean: expected --target DIR, the truth to take the mean from"
         )
     return args
+
+
+def _split_settings(args: argparse.Namespace) -> dict[str, int | str]:
+    """Those given, else those of a workdir: what it was trained on is not scored."""
+    settings = {"test_every": 0, "validation_every": 8, "validation_by": "scene"}
+    file = user_path(args.model or "") / "config.json"
+    if args.model and file.is_file():
+        trained = json.loads(file.read_text()).get("config", {}).get("data", {})
+        settings |= {key: trained[key] for key in settings if trained.get(key)}
+    given = {key: value for key in settings if (value := vars(args)[key]) is not None}
+    return settings | given
 
 
 def compare_scenes(train: Path, test: Path) -> int:
@@ -217,7 +243,9 @@ def evaluate(args: argparse.Namespace) -> int:
                 stops=args.stops,
                 brackets=bool(args.brackets),
                 validation_every=args.validation_every,
+                validation_by=args.validation_by,
                 test_every=args.test_every,
+                baselines=args.baselines,
             )
     else:
         roles = ("pred", "target", "low")
@@ -229,6 +257,8 @@ def evaluate(args: argparse.Namespace) -> int:
             gt_mean=args.gt_mean,
         )
     protocol = scoring.PROTOCOL + args.gt_mean * scoring.GTMEAN_PROTOCOL
+    if args.validation_by == "image" and (args.data or args.brackets):
+        protocol += scoring.BY_IMAGE_PROTOCOL * (args.split != "all")
     scores = {
         f"{title}, {method}" if len(tables) > 1 else method: of_method
         for title, table in tables.items()

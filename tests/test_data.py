@@ -98,6 +98,17 @@ def test_missing_side_is_named(folder, missing):
         find_pairs(folder)
 
 
+def test_pairs_may_be_held_out_whatever_their_scene(folder, tmp_path):
+    def names(split, by):
+        options = {"validation_by": by, "cache_dir": tmp_path / "c"}
+        pairs = load_split(folder, split, validation_every=2, **options)
+        return [pair.name for pair in pairs]
+
+    assert names("validation", "scene") == ["0", "1", "3", "4"]
+    assert names("validation", "image") == ["0", "2", "4"]
+    assert names("train", "image") == ["1", "3"]
+
+
 def test_lol_layout(folder, tmp_path):
     root = tmp_path / "lol"
     shutil.copytree(folder, root / "our485")

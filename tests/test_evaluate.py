@@ -217,15 +217,72 @@ def test_enhancing_and_scoring_at_once_equals_scoring_the_files(folders, capsys)
         assert (a["psnr_rgb"], a["ssim_rgb"]) == (b["psnr_rgb"], b["ssim_rgb"])
 
 
-def test_comparison_table_of_a_set_of_pairs(folders, capsys, monkeypatch):
+@pytest.fixture
+def set_of_pairs(folders, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "cache"))
     for i in range(3):
         write(folders / "set" / "low" / f"{i}.png", picture(i) // 8)
         write(folders / "set" / "high" / f"{i}.png", picture(i))
-    assert evaluate.main(["--data", str(folders / "set"), "--split", "all"]) == 0
+    return str(folders / "set")
+
+
+def test_comparison_table_of_a_set_of_pairs(set_of_pairs, capsys):
+    assert evaluate.main(["--data", set_of_pairs, "--split", "all"]) == 0
     out = capsys.readouterr().out
     for row in ("input", "gamma 0.4", "CLAHE", "enhancement + denoising", "truth"):
         assert row in out
+
+
+@pytest.mark.parametrize(
+    "chosen, rows",
+    [
+        ("none", ["enhancement only", "enhancement + denoising"]),
+        (
+            "clahe,Input",
+            ["input", "CLAHE", "enhancement only", "enhancement + denoising", "truth"],
+        ),
+    ],
+)
+def test_baselines_are_chosen_by_name(set_of_pairs, tmp_path, chosen, rows):
+    command = ["--data", set_of_pairs, "--split", "all", "--metrics", "psnr"]
+    output = tmp_path / "scores.json"
+    command += ["--baselines", chosen, "--output", str(output)]
+    assert evaluate.main(command) == 0
+    assert list(json.loads(output.read_text())["summary"]) == rows
+
+
+def test_a_baseline_that_there_is_not_is_named(set_of_pairs, capsys):
+    command = ["--data", set_of_pairs, "--split", "all", "--baselines", "lim"]
+    assert evaluate.main(command) == 2
+    error = capsys.readouterr().err
+    assert "no baseline 'lim' for brightening; expected all, none, or some" in error
+    assert "input,gamma,clahe,msrcr,lime" in error and error.count("\n") == 1
+
+
+def test_pairs_held_out_by_image_are_said_to_be(set_of_pairs, tmp_path, capsys):
+    output = tmp_path / "scores.json"
+    command = ["--data", set_of_pairs, "--validation-every", "2", "--baselines", "none"]
+    command += ["--metrics", "psnr", "--output", str(output)]
+    assert evaluate.main([*command, "--validation-by", "image"]) == 0
+    assert "validation by image: 2 pairs" in capsys.readouterr().out
+    assert "may have seen other pictures" in json.loads(output.read_text())["protocol"]
+    assert evaluate.main(command) == 0
+    assert "by image" not in capsys.readouterr().out + output.read_text()
+
+
+def test_what_a_workdir_was_trained_on_is_not_scored(tmp_path):
+    data = {"validation_by": "image", "validation_every": 5, "test_every": 0}
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"data": data}}))
+    common = ["--data", "x", "--model"]
+    args = evaluate.parse_args([*common, str(tmp_path)])
+    assert (args.validation_by, args.validation_every) == ("image", 5)
+    args = evaluate.parse_args([*common, str(tmp_path), "--validation-every", "3"])
+    assert (args.validation_by, args.validation_every) == ("image", 3)
+    args = evaluate.parse_args([*common, "dual"])
+    assert (args.validation_by, args.validation_every, args.test_every) == (
+        *("scene", 8),
+        0,
+    )
 
 
 def test_photographs_are_darkened_by_each_of_the_stops(folders, capsys):

@@ -4,7 +4,9 @@ No cloud and no cluster is there to test with: `gcloud`, `kubectl`, `srun` and t
 are stand-ins, first on the PATH.
 """
 
+import importlib
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -13,8 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
+
+from lowlight_jax.data.pairs import find_pairs
+from lowlight_jax.images.files import read_visible_rgb8
+from lowlight_jax.runtime.command import run_command
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
@@ -145,6 +153,12 @@ APPLY = ["gke_jobset.sh", "apply", CONFIG, WORKDIR]
             "is not under /mnt/lowlight_jax",
         ),
         (["slurm.sbatch"], {}, "--config=FILE is missing"),
+        (["one_gpu.sh", CONFIG, WORKDIR], {}, "PAIRS.zip is missing"),
+        (["one_gpu.sh", "a.zip", WORKDIR], {}, "--config=FILE is missing"),
+        (["one_gpu.sh", "a.zip", CONFIG], {}, "--workdir=DIR is missing"),
+        (["one_gpu.sh", "a.zip", CONFIG, WORKDIR], {}, "there is no file 'a.zip'"),
+        (["one_gpu.sh", "a.zip", "b.zip"], {}, "one PAIRS.zip at a time"),
+        (["one_gpu.sh", "a.zip", "--data=b"], {}, "unknown argument '--data=b'"),
         (["slurm.sbatch", CONFIG, "more"], {}, "unknown argument 'more'"),
         (["slurm.sbatch", CONFIG], {}, "submit it with sbatch"),
         (
@@ -198,6 +212,116 @@ def test_local_processes_differ_in_their_number_alone(tools, count):
             f"JAX_NUM_PROCESSES={count}",
             f"JAX_PROCESS_ID={number}",
         ]
+
+
+# One GPU
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """9 noisy pairs of two groups."""
+    root = tmp_path / "pairs"
+    rng = np.random.default_rng(0)
+    for i in range(9):
+        for side, brightest in (("low", 24), ("high", 255)):
+            (root / side).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, brightest, (32, 48, 3), np.uint8)
+            Image.fromarray(pixels).save(root / side / f"{i}.png")
+    rows = "".join(f"{i},{i // 5}\n" for i in range(9))
+    (root / "pairs.csv").write_text(f"file,scene\n{rows}")
+    return root
+
+
+@pytest.fixture
+def pack(monkeypatch):
+    monkeypatch.syspath_prepend(LAUNCH)
+    main = importlib.import_module("pack_pairs").main
+    return lambda *words: run_command(
+        lambda: main(list(map(str, words))), interrupted=""
+    )
+
+
+def test_pairs_are_packed_as_they_are_if_they_fit(pack, pairs, tmp_path, capsys):
+    assert pack(pairs, tmp_path / "out" / "pairs.zip") == 0
+    assert "9 pairs, 0.1 MB, as they are" in capsys.readouterr().out
+    shutil.unpack_archive(tmp_path / "out" / "pairs.zip", tmp_path / "unpacked")
+    for before in pairs.rglob("*.png"):
+        after = tmp_path / "unpacked" / before.relative_to(pairs)
+        assert after.read_bytes() == before.read_bytes()
+    found, problems = find_pairs(tmp_path / "unpacked")
+    assert [pair.group for pair in found] == ["0"] * 5 + ["1"] * 4 and not problems
+
+
+def test_pairs_that_do_not_fit_are_made_smaller(pack, pairs, tmp_path, capsys):
+    """Dark sides keep their noise and their mean."""
+    limit = 0.04
+    packed = tmp_path / "pairs.zip"
+    assert pack(pairs, packed, f"--megabytes={limit}") == 0
+    assert packed.stat().st_size <= 1e6 * limit
+    step = int(re.search(r"multiples of (\d)", capsys.readouterr().out)[1])
+    assert step > 1
+    shutil.unpack_archive(packed, tmp_path / "unpacked")
+    found, problems = find_pairs(tmp_path / "unpacked")
+    assert [pair.group for pair in found] == ["0"] * 5 + ["1"] * 4 and not problems
+    for pair in found:
+        before, after = (
+            read_visible_rgb8(file).astype(int)
+            for file in (pairs / "low" / f"{pair.name}.png", pair.low)
+        )
+        assert (after % step == 0).all() and abs(after - before).max() <= step / 2
+        assert abs(after.mean() - before.mean()) < 0.2 and after.std() > before.std()
+
+
+def test_too_small_a_file_is_said(pack, pairs, tmp_path, capsys):
+    assert pack(pairs, tmp_path / "pairs.zip", "--megabytes=0.001") == 1
+    assert not (tmp_path / "pairs.zip").exists()
+    error = capsys.readouterr().err
+    assert error.startswith("error: 9 pairs do not fit into 0.001 MB; expected more")
+
+
+def write_python(tools, code=0):
+    """Unpacks; of all else it says what it would run, and ends with `code`."""
+    body = f"""
+[[ $1 == -m && $2 == zipfile ]] && exec {sys.executable} "$@"
+echo "step 7 of $*"; exit {code}"""
+    write_tool(tools, "stand_in", body)
+    return str(tools / "stand_in")
+
+
+def test_one_gpu_trains_for_its_minutes_from_the_packed_file(
+    tools, pack, pairs, tmp_path
+):
+    pack(pairs, tmp_path / "pairs.zip")
+    words = ["pairs.zip", "--workdir=run", CONFIG, "--config.data.crop_px=256"]
+    lines = dry_run(tools, "one_gpu.sh", *words)
+    assert not (tmp_path / "run").exists()
+    assert [line[:3] for line in lines] == [
+        ["mkdir", "-p", "run"],
+        ["python", "-m", "zipfile"],
+        ["mv", "run/pairs.unfinished", "run/pairs"],
+        ["python", "-m", "lowlight_jax.main"],
+        ["python", lines[4][1], "--output"],
+    ]
+    assert Path(lines[4][1]).resolve() == ROOT / "benchmarks" / "gpu.py"
+    flags = flags_of(lines[3])
+    assert flags["config.max_minutes"] == "10" and flags["workdir"] == "run"
+    assert flags["config.data.root"] == "run/pairs"
+    assert lines[3][3] == CONFIG  # which the others are values of
+    assert lines[3][-1] == "--config.data.crop_px=256"
+
+    settings = {"PYTHON": write_python(tools), "MINUTES": "3", "SPEED": "--small"}
+    result = run(tools, "one_gpu.sh", *words, **settings)
+    assert result.returncode == 0, result.stderr
+    assert len(find_pairs(tmp_path / "run" / "pairs")[0]) == 9
+    log = (tmp_path / "run" / "training.log").read_text()
+    assert log.startswith(
+        f"step 7 of -m lowlight_jax.main {CONFIG} --config.max_minutes=3 "
+    )
+    assert "gpu.py --output run/speed.json --small" in result.stdout
+    settings |= {"PYTHON": write_python(tools, 75), "SPEED": ""}
+    (tmp_path / "pairs.zip").write_bytes(b"is not unpacked again")
+    result = run(tools, "one_gpu.sh", *words, **settings)
+    assert result.returncode == 75 and "gpu.py" not in result.stdout
 
 
 # TPU pod slice

@@ -75,6 +75,9 @@ def test_pairs_with_groups_are_split_by_them(tmp_path, memory_gib):
     assert all((10 * pair.low == pair.high).all() for pair in [*train, *held_out])
     assert len({pair.name for pair in [*train, *held_out]}) == 9
     assert len(found.load("all")) == 9
+    by_image = source(tmp_path, "tiny_pairs", validation_every=3, validation_by="image")
+    shown = [pair.name for pair in by_image.load("validation")]
+    assert shown == ["train 0", "train 3", "train 6"]
 
 
 @pytest.mark.parametrize("memory_gib", [4.0, 0.0])

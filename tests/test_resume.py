@@ -59,6 +59,12 @@ def contents(folder):
         ("seed", 1, "seed: 0 then, 1 now"),
         ("data.batch_size", 16, "data.batch_size: 8 then, 16 now"),
         ("data.validation_every", 3, "data.validation_every: 4 then, 3 now"),
+        (
+            "data.validation_by",
+            "image",
+            "data.validation_by: 'scene' then, 'image' now",
+        ),
+        ("max_minutes", 5.0, "max_minutes: 0.0 then, 5.0 now"),
         ("data.photographs", "", "data.photographs: '.*' then, '' now"),
         ("phases.supervised.learning_rate", 0.1, "learning_rate: 0.001 then, 0.1 now"),
         ("phases.supervised.steps", 3, "phases.supervised.steps: 4 then, 3 now"),
@@ -113,6 +119,16 @@ def test_a_run_may_be_made_longer(settings, is_decisive):
     before, now = resume.describe(base_config()), resume.describe(config)
     changed = resume.differences(before, now)
     assert bool(resume.decisive(changed, before, now)) == is_decisive
+
+
+def test_a_run_by_the_clock_may_get_more_time():
+    def is_decisive(then, now):
+        before, after = ({"max_minutes": minutes} for minutes in (then, now))
+        changed = resume.differences(before, after)
+        return bool(resume.decisive(changed, before, after))
+
+    assert not is_decisive(5.0, 10.0)
+    assert is_decisive(5.0, 0.0) and is_decisive(0.0, 5.0)
 
 
 def test_what_may_change_is_listed_once(tmp_path, photographs, capsys):

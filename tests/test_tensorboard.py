@@ -139,7 +139,7 @@ def test_the_grid(config, tmp_path, monkeypatch):
     """The last one drawn, if the run is given again when it is at its end."""
     workdir, drawn = tmp_path / "run", []
 
-    def draw(network, params, pairs, workdir, grid_images):
+    def draw(config, network, params, pairs, workdir):
         drawn.append(np.full((8, 9, 3), 10 * len(drawn), np.uint8))
         write_photo(workdir / "results.png", Photo(drawn[-1]))
 

@@ -24,6 +24,7 @@ from lowlight_jax.data.pairs import (
     is_lol_layout,
     report_problems,
     split_by_group,
+    split_labels,
 )
 from lowlight_jax.data.records import Records
 from lowlight_jax.images.files import read_visible_rgb8
@@ -99,6 +100,7 @@ def load_split(
     *,
     validation_every: int,
     test_every: int = 0,
+    validation_by: str = "scene",
     cache_dir: str | Path = "",
     bad_pairs: str = "error",
     memory: Memory | None = None,
@@ -109,6 +111,7 @@ def load_split(
       root: LOL as it is distributed, or a folder with `low/` and `high/`.
       split: which part; of LOL as it is distributed, "test" is its own.
       validation_every, test_every: see `split_by_group`.
+      validation_by: see `split_labels`.
       cache_dir, bad_pairs: see `load_pairs`.
       memory: where decoded pairs are kept while there is room.
     Raises:
@@ -130,6 +133,7 @@ def load_split(
         root,
         validation_every=validation_every,
         test_every=test_every,
+        validation_by=validation_by,
         memory=memory,
     )
 
@@ -141,6 +145,7 @@ def part_of(
     *,
     validation_every: int,
     test_every: int,
+    validation_by: str = "scene",
     memory: Memory | None = None,
 ) -> Sequence[Pair]:
     """The records of a part, as `load_split` returns them; `root` is for the message.
@@ -150,7 +155,8 @@ def part_of(
     """
     chosen = range(len(records))
     if split != "all":
-        parts = split_by_group(records.groups, validation_every, test_every)
+        labels = split_labels(validation_by, records.groups, records.names)
+        parts = split_by_group(labels, validation_every, test_every)
         chosen = parts[split]
     if not chosen:
         raise PairsError(f"the {split} part of {root} is empty")

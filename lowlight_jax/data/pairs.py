@@ -26,6 +26,7 @@ from lowlight_jax.images.search import (
 from lowlight_jax.runtime import omissions
 from lowlight_jax.runtime.errors import of_item
 
+SPLITS_BY = ("scene", "image")
 LOL_PARTS = {"train": "our485", "test": "eval15"}  # of Wei et al., BMVC 2018
 
 
@@ -225,6 +226,17 @@ def split_by_group(
         part: [i for i, group in enumerate(groups) if group in chosen]
         for part, chosen in parts.items()
     }
+
+
+def split_labels(by: str, groups: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """What `split_by_group` is to keep together.
+
+    Args:
+      by: "scene", so that no scene of a part is in another one; or "image", so that it
+        may be, as in LOL's official split.
+      groups, names: of the images.
+    """
+    return names if by == "image" else groups
 
 
 def report_problems(

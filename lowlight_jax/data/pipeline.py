@@ -59,12 +59,8 @@ class RandomCrop(grain.transforms.RandomMap):
     def random_map(self, views: Views, rng: np.random.Generator) -> Views:
         side, geometry = self._crop_px, self._geometry
         h, w = next(iter(views.values())).shape[:2]
-        top = rng.integers(max(h - side, 0) + 1)
-        left = rng.integers(max(w - side, 0) + 1)
-        turns, flip = rng.integers(4), rng.integers(2)
-        angle = rng.uniform(-1.0, 1.0) * geometry.rotate_degrees
-        down, right = rng.integers(-geometry.translate_px, geometry.translate_px + 1, 2)
-        top, left = int(top + down), int(left + right)
+        window = _draw_window(rng, h, w, side, geometry)
+        top, left, turns, flip, angle = window
 
         def crop(image: np.ndarray) -> np.ndarray:
             if geometry.rotate_degrees:
@@ -76,9 +72,8 @@ class RandomCrop(grain.transforms.RandomMap):
             return turned(image)
 
         def turned(image: np.ndarray) -> np.ndarray:
-            image = np.rot90(image, turns * geometry.quarter_turns)
-            mirrored = flip and geometry.flips
-            return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
+            image = np.rot90(image, turns)
+            return np.ascontiguousarray(image[:, ::-1] if flip else image)
 
         whole = {name for name in views if name.endswith("_thumbnail")}
         crops = {
@@ -87,18 +82,88 @@ class RandomCrop(grain.transforms.RandomMap):
             if name not in whole
         }
         if whole:
-            rows, columns = (
-                _framed(rng, geometry.least_framing) for _ in ("height", "width")
-            )
+            rows, columns = _draw_frames(rng, geometry)
             crops |= {n: turned(views[n][rows.at][:, columns.at]) for n in whole}
-            top, bottom = rows.place(top / h), rows.place((top + side) / h)
-            left, right = columns.place(left / w), columns.place((left + side) / w)
-            for _ in range(turns * geometry.quarter_turns):
-                top, left, bottom, right = 1 - right, top, 1 - left, bottom
-            if flip and geometry.flips:
-                left, right = 1 - right, 1 - left
-            crops["place"] = np.float32([top, left, bottom, right])
+            crops["place"] = window.place(rows, columns, h, w, side)
         return crops
+
+
+class RandomWindow(grain.transforms.RandomMap):
+    """Where `RandomCrop` would cut, by the same draws, for `device_crops` to cut there.
+
+    Args:
+      crop_px, geometry: as for `RandomCrop`, which alone turns by degrees.
+      like: one of the images, all of one size.
+    """
+
+    def __init__(self, crop_px: int, geometry: Geometry, like: Views):
+        self._crop_px, self._geometry = crop_px, geometry
+        self._size = next(iter(like.values())).shape[:2]
+        self._frames = any(name.endswith("_thumbnail") for name in like)
+
+    def random_map(self, views: Views, rng: np.random.Generator) -> Views:
+        side, (h, w) = self._crop_px, self._size
+        window = _draw_window(rng, h, w, side, self._geometry)
+        drawn = views | {"window": np.int32(window[:4])}  # top, left, turns, flip
+        if self._frames:
+            rows, columns = _draw_frames(rng, self._geometry)
+            drawn["frames"] = np.int32([rows, columns])
+            drawn["place"] = window.place(rows, columns, h, w, side)
+        return drawn
+
+
+class _Window(NamedTuple):
+    """A crop: its corner in the image, then how it is turned.
+
+    Attributes:
+      top, left: in pixels; it may reach beyond the image.
+      turns: quarters of a full turn, before it is mirrored.
+      flip: 1 where it is mirrored.
+      degrees: about its centre, on top of all that.
+    """
+
+    top: int
+    left: int
+    turns: int
+    flip: int
+    degrees: float
+
+    def place(
+        self, rows: "_Frame", columns: "_Frame", h: int, w: int, side: int
+    ) -> np.ndarray:
+        """Where it lies in the thumbnail so framed, float32 `[4]`; see `Places`."""
+        top, bottom = rows.place(self.top / h), rows.place((self.top + side) / h)
+        left = columns.place(self.left / w)
+        right = columns.place((self.left + side) / w)
+        for _ in range(self.turns):
+            top, left, bottom, right = 1 - right, top, 1 - left, bottom
+        if self.flip:
+            left, right = 1 - right, 1 - left
+        return np.float32([top, left, bottom, right])
+
+
+def _draw_window(
+    rng: np.random.Generator, h: int, w: int, side: int, geometry: Geometry
+) -> _Window:
+    top = rng.integers(max(h - side, 0) + 1)
+    left = rng.integers(max(w - side, 0) + 1)
+    turns, flip = rng.integers(4), rng.integers(2)
+    angle = rng.uniform(-1.0, 1.0) * geometry.rotate_degrees
+    down, right = rng.integers(-geometry.translate_px, geometry.translate_px + 1, 2)
+    return _Window(
+        int(top + down),
+        int(left + right),
+        int(turns * geometry.quarter_turns),
+        int(flip * geometry.flips),
+        angle,
+    )
+
+
+def _draw_frames(
+    rng: np.random.Generator, geometry: Geometry
+) -> tuple["_Frame", "_Frame"]:
+    """The rows and the columns of a thumbnail."""
+    return _framed(rng, geometry.least_framing), _framed(rng, geometry.least_framing)
 
 
 class _Frame(NamedTuple):
@@ -201,6 +266,7 @@ def make_batches(
     host_index: int = 0,
     host_count: int = 1,
     threads: int = 2,
+    on_device: bool = False,
 ) -> Iterator[Views]:
     """Endless batches: uint8 crops `[b, crop_px, crop_px, 3]` by view, and "number".
 
@@ -220,9 +286,14 @@ def make_batches(
       first_batch: number of the first batch to return: the step to resume at.
       host_index, host_count: this host and how many there are.
       threads: that read ahead.
+      on_device: not the crops but where they are to be cut, for `device_crops`.
     """
+    cut: grain.transforms.RandomMap = RandomCrop(crop_px, geometry)
+    if on_device:
+        cut = RandomWindow(crop_px, geometry, examples[0])
+        examples = [{"index": np.array(i, np.int32)} for i in range(len(examples))]
     crops = grain.MapDataset.source(_Epochs(examples, seed)).seed(seed)
-    crops = crops.random_map(RandomCrop(crop_px, geometry))
+    crops = crops.random_map(cut)
     if damage:
         crops = crops.random_map(RandomDamage(damage))
     crops = crops.map_with_index(_Number(batch_size))[host_index::host_count]

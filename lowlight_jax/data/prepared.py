@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.read_only_builder import builder_from_files
 
 from lowlight_jax.data.memory import Kept, Memory
-from lowlight_jax.data.pairs import Pair, PairsError, split_by_group
+from lowlight_jax.data.pairs import Pair, PairsError, split_by_group, split_labels
 
 Kind = Literal["pairs", "photographs"]
 
@@ -35,6 +35,7 @@ def load_prepared(
     folder: str = "",
     validation_every: int,
     test_every: int = 0,
+    validation_by: str = "scene",
     memory: Memory | None = None,
 ) -> Sequence[Pair] | Mapping[str, np.ndarray]:
     """Part of a data set: pairs, or photographs by name, uint8 `[h, w, 3]`.
@@ -45,6 +46,7 @@ def load_prepared(
         what it does not have is taken from its train split. "all": that whole split.
       folder: data_dir of TensorFlow Datasets; "": its default.
       validation_every, test_every: see `split_by_group`.
+      validation_by: see `split_labels`.
       memory: where decoded images are kept while there is room.
     Raises:
       PairsError: it is not there, has no train split, or is in a format without random
@@ -58,8 +60,9 @@ def load_prepared(
     rows = _open(name, builder, split if is_own else "train")
     chosen: Sequence[int] = range(len(rows))
     if not is_own and split != "all":
+        numbers = [str(i) for i in range(len(rows))]
         chosen = split_by_group(
-            _groups(name, builder, len(rows)),
+            split_labels(validation_by, _groups(name, builder, len(rows)), numbers),
             0 if "validation" in own else validation_every,
             0 if "test" in own else test_every,
         )[split]

@@ -34,6 +34,7 @@ class Options:
       cache_dir: of decoded pairs and fused brackets; "": ~/.cache/lowlight_jax.
       bad_pairs: "error" or "skip": what to do with unusable files.
       validation_every: each n-th group is for validation; 0: none.
+      validation_by: "scene" or "image", see `pairs.split_labels`.
       test_every: each n-th group left is for testing, and not used; 0: none.
       memory_gib: of decoded images, all sources and parts together; what finds no room
         in it is decoded at each use.
@@ -48,6 +49,7 @@ class Options:
     cache_dir: str = ""
     bad_pairs: str = "error"
     validation_every: int = 8
+    validation_by: str = "scene"
     test_every: int = 0
     memory_gib: float = 4.0
 
@@ -110,6 +112,7 @@ def _pairs(options: Options, argument: str) -> Source:
         folder,
         validation_every=options.validation_every,
         test_every=options.test_every,
+        validation_by=options.validation_by,
         cache_dir=options.cache_dir,
         bad_pairs=options.bad_pairs,
         memory=options.memory,
@@ -134,6 +137,7 @@ def _brackets(options: Options, argument: str) -> Source:
             folder,
             validation_every=options.validation_every,
             test_every=options.test_every,
+            validation_by=options.validation_by,
             memory=options.memory,
         )
 
@@ -187,6 +191,7 @@ def _tfds(options: Options, argument: str) -> Source:
         folder=options.tfds_dir,
         validation_every=options.validation_every,
         test_every=options.test_every,
+        validation_by=options.validation_by,
         memory=options.memory,
     )
     kind = prepared_kind(argument, options.tfds_dir)

@@ -27,9 +27,17 @@ def steps_of(method: Method) -> dict[str, PairMethod]:
     }
 
 
-def all_methods(method: Method) -> dict[str, PairMethod]:
-    """All that is compared: the baselines of its task, the method, the truth."""
-    return {**method.task.baselines(), **steps_of(method), "truth": truth}
+def all_methods(method: Method, baselines: str = "all") -> dict[str, PairMethod]:
+    """All that is compared: baselines of its task, the method, the truth.
+
+    Args:
+      method: of `load_method`, or a `Runner`.
+      baselines: see `Task.choose_baselines`; "none": not even the truth.
+    """
+    if baselines == "none":
+        return steps_of(method)
+    chosen = method.task.choose_baselines(baselines)
+    return {**chosen, **steps_of(method), "truth": truth}
 
 
 def score_methods(

@@ -40,6 +40,9 @@ GTMEAN_PROTOCOL = (
     " Columns *_gtmean: the image was first multiplied by mean luma of the target / "
     "mean luma of the image, clipped and rounded; not comparable with the others."
 )
+BY_IMAGE_PROTOCOL = (
+    " Pairs held out by image: training may have seen other pictures of their scenes."
+)
 
 
 @dataclasses.dataclass(frozen=True)

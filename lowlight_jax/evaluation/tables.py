@@ -31,6 +31,8 @@ def score_data(
     brackets: bool = False,
     validation_every: int = 8,
     test_every: int = 0,
+    validation_by: str = "scene",
+    baselines: str = "all",
 ) -> Tables:
     """A method, the baselines of its task and the truth on pairs held out of training.
 
@@ -42,6 +44,8 @@ def score_data(
       stops: `data` holds normal photographs, which are under-exposed by each of these.
       brackets: `data` holds exposure brackets; the truth is the fusion of each.
       validation_every, test_every: see `split_by_group`.
+      validation_by: see `split_labels`.
+      baselines: see `comparison.all_methods`.
     Raises:
       ValueError: the data are not what they should be, or a metric needs what they do
         not have.
@@ -54,9 +58,12 @@ def score_data(
     metrics = metrics or (OF_BRACKETS if brackets else method.task.metrics)
     check_needs(metrics, {"target", "low"} | ({"mask"} if method.needs_mask else set()))
     options = Options(
-        validation_every=validation_every, test_every=test_every, bad_pairs="skip"
+        validation_every=validation_every,
+        validation_by=validation_by,
+        test_every=test_every,
+        bad_pairs="skip",
     )
-    methods = comparison.all_methods(method)
+    methods = comparison.all_methods(method, baselines)
     return {
         f"{title}: {len(pairs)} pairs": comparison.score_methods(
             methods, pairs, metrics=metrics, skip_failing=True
@@ -90,6 +97,8 @@ def _load_pairs(
         raise ValueError(f"the {split} part of {data} is empty")
     # It goes into reports, where paths of this machine do not belong.
     title = f"brackets, {split}" if brackets else split
+    if options.validation_by == "image" and split != "all":
+        title += " by image"
     if source.kind == "pairs":
         return {title: images}
     if not stops:

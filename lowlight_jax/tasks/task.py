@@ -99,6 +99,30 @@ class Task:
     find_mask: Callable[..., np.ndarray] | None = None
     window_shapes: tuple[tuple[int, int], ...] = ()
 
+    def choose_baselines(self, text: str) -> dict[str, PairMethod]:
+        """Some of the baselines: "all", "none", or names joined by commas.
+
+        The first word of a name will do, in small letters or large: "gamma".
+
+        Raises:
+          ValueError: there is none of that name.
+        """
+        if text == "none":
+            return {}
+        baselines = dict(self.baselines())
+        if text == "all":
+            return baselines
+        by_word = {name.split()[0].lower(): name for name in baselines}
+        words = [word.strip().lower() for word in text.split(",")]
+        if unknown := [word for word in words if word not in by_word]:
+            raise ValueError(
+                f"no baseline {unknown[0]!r} for {self.name}; expected all, none, or "
+                f"some of {','.join(by_word)}"
+            )
+        return {
+            name: baselines[name] for word, name in by_word.items() if word in words
+        }
+
     @property
     def needs_mask(self) -> bool:
         """Whether a network of this task is told which pixels to replace."""

@@ -41,6 +41,9 @@ def load_data(
     pairs: list[tuple[Sequence[Pair], int]] = []
     photographs: list[tuple[Mapping[str, np.ndarray], int]] = []
     held_out: list[Sequence[Pair]] = []
+    by_image = ""
+    if options.validation_by == "image":
+        by_image = " by image, of scenes that may be trained on"
     for source in find_sources(options):
         if source.kind not in task.trains_on:
             raise PairsError(
@@ -61,7 +64,7 @@ def load_data(
         if parallel.is_main_process():
             print(
                 f"{source.about}: {len(training)} {source.kind} to train on, "
-                f"{count} held out"
+                f"{count} held out{by_image}"
             )
     parts = _examples(pairs, photographs, darken_pairs)
     if with_thumbnails:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import jax
@@ -20,10 +21,11 @@ from ml_collections import ConfigDict
 
 from lowlight_jax import weights
 from lowlight_jax.config import ConfigError, validate
+from lowlight_jax.data.device_crops import device_crops, stack_views
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.pipeline import Geometry, Views, make_batches, stream_seed
 from lowlight_jax.data.sources import Options
-from lowlight_jax.evaluation import comparison, report
+from lowlight_jax.evaluation import comparison, report, scoring
 from lowlight_jax.evaluation.picture_grid import save_picture_grid
 from lowlight_jax.evaluation.scoring import Scores, interleave
 from lowlight_jax.images.files import read_photo
@@ -50,8 +52,9 @@ from lowlight_jax.training.checkpoint import Checkpoints
 from lowlight_jax.training.data import load_data
 from lowlight_jax.training.early_stopping import Best
 from lowlight_jax.training.optimizer import Plateau, make_optimizer, make_schedule
+from lowlight_jax.training.pace import ClockPace, StepPace
 from lowlight_jax.training.step import init_train_state, train_step
-from lowlight_jax.types import Params, TrainState
+from lowlight_jax.types import Batch, Metrics, Params, TrainState
 
 GRID_FILE = "results.png"
 BEST_FILE = "best.safetensors"  # of the phase in progress, with early stopping
@@ -132,7 +135,7 @@ def train_and_evaluate(
         config, workdir, on_scores=on_scores, may_differ=may_differ
     )
     if pairs:
-        _final_evaluation(network, state.ema_params, pairs, workdir, config.grid_images)
+        _final_evaluation(config, network, state.ema_params, pairs, workdir)
         grid = workdir / GRID_FILE
         if config.tensorboard and config.grid_images and parallel.is_main_process():
             telemetry.show_picture(workdir, int(state.step), read_photo(grid).pixels)
@@ -174,6 +177,11 @@ def train(
     backend = parallel.choose_backend(
         config.parallel, config.data.batch_size, config.optimizer.accumulate
     )
+    if config.data.on_device and backend != "jit":
+        raise ConfigError(
+            f"data.on_device is for one device, but parallel is {backend!r}; leave it "
+            "out, or pass --config.parallel=jit"
+        )
     workdir = Path(workdir)
     _check_writable(workdir)
     with _only_process(workdir):
@@ -189,6 +197,7 @@ def _train(
     may_differ: bool,
 ) -> tuple[Network, TrainState, Sequence[Pair]]:
     """See `train`."""
+    begun = monotonic()
     checkpoints = Checkpoints(workdir)
     about = {"config": resume.describe(config)}
     before = checkpoints.about_latest() or {}
@@ -203,15 +212,33 @@ def _train(
     about["data"] = resume.describe_data(examples, pairs)
     _check_resumes(workdir, before, about, may_differ)
 
+    images = None
+    if config.data.on_device:
+        geometry = Geometry(**config.augment.geometry)
+        images = parallel.place_batch(stack_views(examples, geometry), backend)
     state = init_train_state(steps_key, params, phases[0].tx)
     state = checkpoints.restore_latest(state, config.model.to_dict()) or state
     state = jax.device_get(state)
     step, total = int(state.step), phases[-1].stop
+    pace = StepPace(phases, step)
+    if config.max_minutes:
+        pace = ClockPace(
+            phases,
+            step,
+            minutes=config.max_minutes,
+            begun=begun,
+            before=checkpoints.about_latest() or {},
+        )
+        pace.keep_back(
+            _expected_evaluation_s(config, network, state.ema_params, pairs),
+            ends_with_one_more=config.early_stopping_patience > 0,
+        )
+        total = None
     is_main = parallel.is_main_process()
     commit = provenance.commit()
     if is_main:
         if step:
-            print(f"resuming at step {step} of {total} from {workdir}")
+            print(f"resuming at {pace.describe(step)} from {workdir}")
             print("".join(f"  changed: {line}\n" for line in changed), end="")
         _write_config(workdir, config, commit)
     line = telemetry.ProgressLine(
@@ -232,7 +259,7 @@ def _train(
             network=network,
             examples=examples,
             pairs=pairs,
-            total=total,
+            images=images,
             backend=backend,
             about=about,
             commit=commit,
@@ -247,9 +274,10 @@ def _train(
             signals=signals,
             on_scores=on_scores,
             metrics=metrics or network.task.metrics,
+            pace=pace,
         )
         for phase in phases:
-            if int(state.step) < phase.stop:
+            if pace.position < phase.stop:
                 state = run.train_phase(phase, state)
     return network, state, pairs
 
@@ -263,7 +291,7 @@ class _Run:
     network: Network
     examples: Sequence[Views]
     pairs: Sequence[Pair]
-    total: int
+    images: Batch | None  # of the examples, where they stay on the device
     backend: str
     about: Mapping[str, Any]  # what a later process is compared with
     commit: str
@@ -273,13 +301,15 @@ class _Run:
     signals: preemption.StopSignal
     on_scores: Reporter | None
     metrics: Sequence[str]
+    pace: StepPace
 
     def train_phase(self, phase: Phase, state: TrainState) -> TrainState:
         """Runs a phase from `state`, in NumPy arrays, to its end; returns the like."""
-        config, progress = self.config, self.progress
+        config, progress, pace = self.config, self.progress, self.pace
         may_skip = config.optimizer.skip_nonfinite
         step = int(state.step)
-        if step == phase.start:  # a phase starts from the averaged parameters
+        first_step = pace.begin(phase, step)
+        if step == first_step:  # a phase starts from the averaged parameters
             opt_state = jax.device_get(phase.tx.init(state.ema_params))
             state = state.replace(params=state.ema_params, opt_state=opt_state)
         judge = self.network.task.best_metric
@@ -290,15 +320,15 @@ class _Run:
         )
         state = parallel.place_state(state, self.backend)
         run_step = self._compile_step(phase)
-        batches = self._make_batches(phase, step)
+        batches = self._make_batches(phase, step - first_step)
         clock = telemetry.Stopwatch()
-        first_step = True
+        is_compiled = False
         before = None  # metrics of the step before, not yet looked at
         signal = None
-        while step < phase.stop and not best.is_over:
+        while pace.position < phase.stop and not best.is_over:
             batch = parallel.place_batch(next(batches), self.backend)
             waiting_s = clock.lap()
-            state, metrics = run_step(state, batch)
+            state, metrics = run_step(pace.steer(state, self.backend), batch)
             step += 1
             # Looking at the step before this one keeps the device busy meanwhile.
             if before is not None:
@@ -306,34 +336,40 @@ class _Run:
                 telemetry.check_finite(phase.name, step - 1, before, may_skip=may_skip)
             before = metrics
             busy_s = clock.lap()
-            if first_step:  # compilation, not a rate to go by
-                first_step = False
-                progress.compiled(phase.name, busy_s)
-            else:
+            if is_compiled:
                 progress.count(waiting_s + busy_s, waiting_s)
+            else:  # not a rate to go by
+                is_compiled = True
+                progress.compiled(phase.name, busy_s)
             signal = self.signals.received(step)
-            is_last = step == phase.stop
+            is_last = pace.is_over(step)
             is_saved = step % config.checkpoint_every_steps == 0
             is_logged = is_last or step % config.log_every_steps == 0
             if is_saved or is_logged or signal:
                 values = {k: float(v) for k, v in jax.device_get(metrics).items()}
                 telemetry.check_finite(phase.name, step, values, may_skip=may_skip)
             if is_logged:
-                self.rows.write(phase.name, step, values)
-                progress.log(phase.name, step, values)
+                self.rows.write(phase.name, step, values | pace.row())
+                progress.log(phase.name, step, values, pace.remaining_s())
             if self._is_evaluated(step, is_last):
-                scores = self._evaluate(phase, step, state.ema_params)
+                with pace.apart(evaluates=True):
+                    scores = self._evaluate(phase, step, state.ema_params)
                 if best.add(scores[judge]) and config.early_stopping_patience:
                     self._save_weights(BEST_FILE, state)
             if (is_saved or signal) and not is_last:
-                self._save(phase, state)
+                with pace.apart():
+                    self._save(phase, state)
                 self._stop_at(signal, step)
             clock.lap()  # evaluating and saving are not part of the step
         state = jax.device_get(state)
+        is_early = pace.position < phase.stop
+        last_step = pace.end(step)
+        if pace.note:
+            progress.say(f"{phase.name}: {pace.note}")
         if config.early_stopping_patience:
-            state = self._back_to_best(phase, state, step)
+            state = self._back_to_best(phase, state, last_step, is_early)
         self._save(phase, state)
-        self._stop_at(signal, phase.stop)
+        self._stop_at(signal, last_step)
         return state
 
     def _compile_step(self, phase: Phase) -> parallel.Step:
@@ -347,9 +383,13 @@ class _Run:
             ema_decay=self.config.optimizer.ema_decay,
             accumulate=self.config.optimizer.accumulate,
         )
-        return parallel.compile_step(step, self.backend)
+        if self.images is None:
+            return parallel.compile_step(step, self.backend)
+        step = partial(_cut_and_step, step=step, crop_px=self.config.data.crop_px)
+        compiled = parallel.compile_step(step, self.backend)
+        return lambda state, windows: compiled(state, (self.images, windows))
 
-    def _make_batches(self, phase: Phase, step: int):
+    def _make_batches(self, phase: Phase, first_batch: int):
         config = self.config
         return make_batches(
             self.examples,
@@ -358,43 +398,47 @@ class _Run:
             batch_size=config.data.batch_size,
             geometry=Geometry(**config.augment.geometry),
             damage=Damage(**config.damage) if self.network.task.needs_mask else None,
-            first_batch=step - phase.start,
+            first_batch=first_batch,
             host_index=jax.process_index(),
             host_count=jax.process_count(),
             threads=config.data.threads,
+            on_device=config.data.on_device,
         )
 
     def _is_evaluated(self, step: int, is_last: bool) -> bool:
         every = self.config.evaluate_every_steps
         if not (self.pairs and every):
             return False
-        return step % every == 0 or (is_last and self.config.early_stopping_patience)
+        if is_last and self.config.early_stopping_patience:
+            return True
+        return step % every == 0 and self.pace.has_time_to_evaluate()
 
     def _evaluate(self, phase: Phase, step: int, params: Params) -> dict[str, float]:
         scores = _validation_scores(self.network, params, self.pairs, self.metrics)
-        self.rows.write(phase.name, step, scores)
+        self.rows.write(phase.name, step, scores | self.pace.row())
         self.progress.note(phase.name, step, scores)
         if self.on_scores:
             self.on_scores(step, scores)
         return scores
 
-    def _back_to_best(self, phase: Phase, state: TrainState, step: int) -> TrainState:
+    def _back_to_best(
+        self, phase: Phase, state: TrainState, last_step: int, is_early: bool
+    ) -> TrainState:
         """The state at the end of the phase, with its best parameters."""
+        step = int(state.step)
         parallel.gather(step)  # the file of the first process is complete
         _, params = weights.load_weights(self.workdir / BEST_FILE)
         params = jax.device_get(params)
-        if step < phase.stop:
+        if is_early:
             self.progress.say(
                 f"{phase.name}: no better for {self.config.early_stopping_patience} "
                 f"evaluations, ended at step {step}"
             )
-        return state.replace(
-            step=np.int32(phase.stop), params=params, ema_params=params
-        )
+        return state.replace(step=np.int32(last_step), params=params, ema_params=params)
 
     def _save(self, phase: Phase, state: TrainState) -> None:
         model = self.config.model.to_dict()
-        about = {"phase": phase.name, "model": model, **self.about}
+        about = {"phase": phase.name, "model": model, **self.about, **self.pace.about()}
         self.checkpoints.save(state, about)
         self._save_weights(weights.WORKDIR_FILE, state)
 
@@ -408,11 +452,25 @@ class _Run:
             )
 
     def _stop_at(self, signal: str | None, step: int) -> None:
-        if signal and step < self.total:
+        if signal and self.pace.position < self.pace.total:
             raise preemption.Preempted(
-                f"stopped by {signal} at step {step} of {self.total}; all is saved, "
+                f"stopped by {signal} at {self.pace.describe(step)}; all is saved, "
                 "and the same command goes on from there"
             )
+
+
+def _cut_and_step(
+    state: TrainState,
+    batch: tuple[Batch, Batch],
+    *,
+    step: Callable,
+    crop_px: int,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """A step on crops of images that are on the device already."""
+    images, windows = batch
+    crops = device_crops(images, windows, crop_px)
+    return step(state, crops, axis_name=axis_name)
 
 
 def _initial_params(config: ConfigDict, network: Network, key: jax.Array):
@@ -597,24 +655,62 @@ def _validation_scores(
     return means
 
 
+def _compared(
+    config: ConfigDict, network: Network, params: Params
+) -> dict[str, PairMethod]:
+    """The methods of the final evaluation; under a time limit few of them."""
+    automatic = "none" if config.max_minutes else "all"
+    return comparison.all_methods(
+        Runner(network, params), config.baselines or automatic
+    )
+
+
+def _expected_evaluation_s(
+    config: ConfigDict, network: Network, params: Params, pairs: Sequence[Pair]
+) -> float:
+    """Seconds that the final evaluation will take at most.
+
+    As long as the largest pair takes, for each; and to compile, for each shape.
+    """
+    if not pairs:
+        return 0.0
+    methods = _compared(config, network, params)
+    shapes = [pair.high.shape for pair in pairs]
+    largest = pairs[int(np.argmax(np.prod(shapes, axis=1)))]
+    seconds = []
+    for _ in range(2):  # the first time is compilation
+        start = monotonic()
+        comparison.score_methods(
+            methods, [largest], metrics=network.task.metrics, quiet=True
+        )
+        seconds.append(monotonic() - start)
+    first, again = seconds
+    count = -(-len(pairs) // jax.process_count()) + config.grid_images
+    return count * again + (len(set(shapes)) - 1) * max(0.0, first - again)
+
+
 def _final_evaluation(
+    config: ConfigDict,
     network: Network,
     params: Params,
     pairs: Sequence[Pair],
     workdir: Path,
-    grid_images: int,
 ) -> None:
     """The table, the scores of every image, the grid, and what to do next."""
-    methods = comparison.all_methods(Runner(network, params))
+    methods = _compared(config, network, params)
     is_main = parallel.is_main_process()
     scores = _score(methods, pairs, network.task.metrics, quiet=not is_main)
     if not is_main:
         return
-    report.print_scores(f"{len(pairs)} pairs held out of training", scores)
-    report.write_report(workdir / "scores.json", scores)
+    by_image = config.data.validation_by == "image"
+    report.print_scores(
+        f"{len(pairs)} pairs held out of training{' by image' * by_image}", scores
+    )
+    protocol = scoring.PROTOCOL + scoring.BY_IMAGE_PROTOCOL * by_image
+    report.write_report(workdir / "scores.json", scores, protocol=protocol)
     grid = workdir / GRID_FILE
-    if grid_images:
-        step = -(-len(pairs) // grid_images)
+    if config.grid_images:
+        step = -(-len(pairs) // config.grid_images)
         shown = [pairs[i] for i in range(0, len(pairs), step)]
         save_picture_grid(
             grid,

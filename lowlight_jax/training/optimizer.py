@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax
+import numpy as np
 import optax
 import optax.contrib
 
@@ -98,3 +100,16 @@ def make_optimizer(
         )
         tx = optax.chain(tx, lower)
     return optax.apply_if_finite(tx, skip_nonfinite) if skip_nonfinite else tx
+
+
+def at_schedule_step(
+    opt_state: optax.OptState, step: jax.Array | np.ndarray | np.int32
+) -> optax.OptState:
+    """The state whose next learning rate is that of a step of the schedule.
+
+    Nothing else that counts steps, like Adam's correction of its means, is changed.
+    """
+    name = optax.ScaleByScheduleState.__name__
+    return optax.tree.set(
+        opt_state, lambda path, _: path[-1].tuple_name == name, count=step
+    )

@@ -16,9 +16,11 @@ from lowlight_jax.models import all_phases
 
 # How a run is watched and on what it runs, which changes nothing of its result.
 _FREE = (
+    "baselines",
     "checkpoint_every_steps",
     "data.cache_dir",
     "data.memory_gib",
+    "data.on_device",
     "data.threads",
     "evaluate_every_steps",
     "grid_images",
@@ -68,7 +70,8 @@ def decisive(
 ) -> list[str]:
     """Those of the `differences` between configs that decide what a run comes to.
 
-    The others are how it is watched, on what it runs, and more steps at its end.
+    The others are how it is watched, on what it runs, more steps at its end, and how
+    much time it has if it goes by the clock.
     """
     then, now = (flatten_dict(of, sep=".") for of in (before, now))
     return [line for key, line in changed.items() if not _may_change(key, then, now)]
@@ -99,6 +102,8 @@ def _shortened(value: object) -> str:
 
 def _may_change(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     section, _, name = key.partition(".")
+    if key == "max_minutes":
+        return bool(then.get(key) and now.get(key))
     if section != "phases":
         return key in _FREE
     phase, _, what = name.partition(".")

@@ -144,11 +144,14 @@ class ProgressLine:
 
     Args:
       batch_size: images per step.
-      done, total: steps of the whole run, those done before and all.
+      done, total: steps of the whole run, those done before and all; None: nobody
+        knows.
       quiet: says nothing at all.
     """
 
-    def __init__(self, batch_size: int, done: int, total: int, *, quiet: bool = False):
+    def __init__(
+        self, batch_size: int, done: int, total: int | None, *, quiet: bool = False
+    ):
         self._console = Console(stderr=True, quiet=quiet)
         self._batch_size = batch_size
         self._total = total
@@ -191,13 +194,26 @@ class ProgressLine:
         text = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
         self._console.print(f"{phase} step {step}: {text}")
 
-    def log(self, phase: str, step: int, metrics: dict[str, float]) -> float:
-        """Shows the state of the run; returns images per second since the last time."""
+    def log(
+        self,
+        phase: str,
+        step: int,
+        metrics: dict[str, float],
+        eta_s: float | None = None,
+    ) -> float:
+        """Shows the state of the run; returns images per second since the last time.
+
+        Args:
+          phase, step, metrics: where training stands.
+          eta_s: seconds to its end; None: as long as the steps to come will take.
+        """
         seconds = max(self._busy_s, 1e-9)
         rate = self._steps * self._batch_size / seconds
-        eta_s = (self._total - step) * seconds / max(self._steps, 1)
+        if eta_s is None:
+            eta_s = (self._total - step) * seconds / max(self._steps, 1)
+        of_total = f"/{self._total}" if self._total else ""
         line = (
-            f"step {step}/{self._total} loss {metrics['loss']:.4f} {rate:.0f} images/s "
+            f"step {step}{of_total} loss {metrics['loss']:.4f} {rate:.0f} images/s "
             f"data {self._waiting_s / seconds:.0%} eta {_duration(eta_s)}"
         )
         if skipped := metrics.get("skipped"):
