@@ -7,6 +7,7 @@ from video_clips import moving_picture
 import lowlight_jax
 from lowlight_jax.inference.methods import ClassicalMethod
 from lowlight_jax.inference.runner import Enhancer
+from lowlight_jax.video.scene import hold_exposure, next_scene
 from lowlight_jax.video.steady import START, FrameMethod, State, enhance_frames
 
 MODEL = "dual_global"
@@ -41,13 +42,53 @@ def flicker(frames):
     return np.abs(np.diff([frame.mean() for frame in frames])).mean()
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.05])
+@pytest.mark.parametrize("jitter", [0.0, 0.05, 0.1])
 def test_half_the_flicker_of_frames_by_themselves(enhancer, jitter):
     frames = night(jitter=jitter)
     alone = [enhancer(frame) for frame in frames]
     steady, _ = run(FrameMethod(enhancer, temporal_denoise=False), frames)
     assert flicker(steady) < flicker(alone) / 2
     assert abs(np.mean(steady) - np.mean(alone)) < 2
+
+
+def scenes(lights):
+    """Thumbnails of a scene under these lights, and the states after each."""
+    scene = moving_picture(1, 128, 128)[0] / 255
+    light = np.where(scene > 0.04045, ((scene + 0.055) / 1.055) ** 2.4, scene / 12.92)
+    state, found = None, []
+    for factor in lights:
+        lit = np.clip(light * factor, 0, 1)
+        srgb = np.where(lit > 0.0031308, 1.055 * lit ** (1 / 2.4) - 0.055, lit * 12.92)
+        state, _ = next_scene(state, np.float32(srgb), 0.04, 1.0)
+        found.append((np.float32(srgb), state))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.uint16])
+def test_trembling_exposure_is_held(dtype):
+    trembling = np.exp(np.random.default_rng(0).normal(0, 0.08, 60))
+    means, held = [], []
+    for srgb, state in scenes(trembling)[20:]:
+        full = 1 if dtype == np.float32 else np.iinfo(dtype).max
+        frame = np.rint(srgb * full).astype(dtype) if full > 1 else srgb
+        steady = hold_exposure(frame, state)
+        assert steady.dtype == np.float32
+        means.append(srgb.mean())
+        held.append(steady.mean())
+    assert np.std(np.diff(held)) < 0.15 * np.std(np.diff(means))
+    assert abs(np.mean(held) / np.mean(means) - 1) < 0.02
+
+
+def test_a_new_exposure_is_held_briefly():
+    """Light that is switched on counts at once but for a fifth, and soon wholly."""
+    switched = scenes([1.0] * 5 + [3.0] * 150)
+    exposures = [float(state.exposure) for _, state in switched]
+    assert exposures[4] == 0
+    assert exposures[5] == pytest.approx(0.2)
+    assert all(a >= b for a, b in zip(exposures[5:], exposures[6:], strict=False))
+    assert abs(exposures[-1]) < 0.002
+    srgb, state = switched[-1]
+    np.testing.assert_allclose(hold_exposure(srgb, state), srgb, atol=1e-3)
 
 
 def test_temporal_denoising_takes_noise_away(enhancer):
