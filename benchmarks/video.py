@@ -13,7 +13,8 @@ trembles; it gets the shot and read noise of `ops.degrade.Exposure`, 8 bits and,
   PSNR, SSIM               beside the truth; the exposure that a network chooses counts
 for each frame by itself, the scene's thumbnail averaged over 1 s as it comes, averaged
 with the exposure compensated (`video.scene`), and results denoised over time as well
-(`video.temporal`), with the network's own denoising and without.
+(`video.temporal`), with the network's own denoising and without. The truth has flicker
+too where the view moves: what comes into it has a brightness of its own.
 
 Then the time that all cores together take for a frame of 640x360, for each part. At 25
 frames a second four cores have 160 ms. Medians; the other processes of a busy machine
@@ -257,12 +258,13 @@ def main(arguments: list[str] | None = None) -> None:
 
     methods = {} if args.only_times else make_methods(enhancer)
     for motion in args.motions if methods else ():
-        rows = {name: [] for name in methods}
+        rows = {name: [] for name in ("truth", *methods)}
         for seed in track(range(args.scenes), description=motion, transient=True):
             order = photographs[seed:] + photographs[:seed]
             truth = make_clip(motion, order, args.size, args.frames, seed)
             dark = darken(truth, args.stops, args.jitter, seed)
             dark = encode(dark) if args.h264 else dark
+            rows["truth"].append(score(truth, truth))
             for name, method in methods.items():
                 rows[name].append(score(method(dark), truth))
         table = Table(title=f"{motion}, {args.stops:g} stops, jitter {args.jitter:g}")

@@ -74,7 +74,9 @@ def blend_past(past: Past | None, frame: Frame) -> tuple[Frame, Past]:
     share = share.astype(np.float32) * _trust(luma, _half_luma(moved))
     share = cv2.resize(share, (w, h), interpolation=cv2.INTER_LINEAR)
     share = cv2.cvtColor(share, cv2.COLOR_GRAY2RGB)  # 5 times as fast as broadcasting
-    result = cv2.add(now, cv2.multiply(cv2.subtract(moved, now), share))
+    cv2.subtract(moved, now, dst=moved)
+    cv2.multiply(moved, share, dst=moved)
+    result = cv2.add(moved, now, dst=moved)
     # Rounded, and clipped to what the type holds.
     depth = cv2.CV_8U if white == 255 else cv2.CV_16U
     rounded = cv2.multiply(result, _each(white / 255), dtype=depth)
