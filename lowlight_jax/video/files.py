@@ -70,7 +70,8 @@ def enhance_video(
     """
     with open_video(source) as reader:
         writer.check_container(reader, target, coding)
-        method = dataclasses.replace(method, inside=_find_inside(reader))
+        if not method.method.needs_mask:  # which is for the whole frame
+            method = dataclasses.replace(method, inside=_find_inside(reader))
         folder = target.parent / f".{target.name}.parts"
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lowlight_jax.checks import as_image, number
-from lowlight_jax.inference.finish import converted, finish
+from lowlight_jax.inference.finish import blend, converted, finish
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Enhancer, Runner, Scene
 from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.video.scene import SceneState, hold_exposure, next_scene
@@ -96,30 +96,37 @@ class FrameMethod:
           seconds: since the frame before.
         """
         shown = frame[self.inside]
-        options = dict(strength=self.strength, **self.controls)
-        scene, is_cut = state.scene, False
         if self.method.needs_mask:
-            result = self.method(shown, self.mask, **options)
-        elif isinstance(self.method, Runner):
-            thumbnail = make_thumbnail(shown)
-            scene, is_cut = next_scene(scene, thumbnail, seconds, self.smooth_seconds)
-            options["scene"] = Scene(hold_exposure(scene.smooth, scene), _WHOLE)
-            if self.smooth_seconds:
-                held = self.method(hold_exposure(shown, scene), **options)
-                result = converted(held, frame.dtype)
-            else:
-                result = self.method(shown, **options)
+            scene, past = None, None
+            result = self.method(shown, self.mask, strength=self.strength)
         else:
-            result = self.method(shown, **options)
-        past = None
-        if self.temporal_denoise:
-            past = None if is_cut else state.past
-            result, past = blend_past(past, result)
+            scene, past, result = self._brighten(state, shown, seconds)
+            # Now, or strength 0 would not leave the frame as it is.
+            result = blend(shown, result, self.strength)
         whole = frame.copy()
         whole[self.inside] = finish(
             result, unsharp=self.unsharp, saturation=self.saturation
         )
         return State(scene, past), whole
+
+    def _brighten(
+        self, state: State, frame: np.ndarray, seconds: float
+    ) -> tuple[SceneState | None, Past | None, np.ndarray]:
+        scene, is_cut = None, False
+        if isinstance(self.method, Runner):
+            scene, is_cut = next_scene(
+                state.scene, make_thumbnail(frame), seconds, self.smooth_seconds
+            )
+            given = hold_exposure(frame, scene) if self.smooth_seconds else frame
+            shown = Scene(hold_exposure(scene.smooth, scene), _WHOLE)
+            result = self.method(given, scene=shown, **self.controls)
+        else:
+            result = self.method(frame)
+        result = converted(result, frame.dtype)
+        if not self.temporal_denoise:
+            return scene, None, result
+        result, past = blend_past(None if is_cut else state.past, result)
+        return scene, past, result
 
 
 def enhance_frames(
