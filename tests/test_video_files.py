@@ -367,9 +367,10 @@ def run_command(*argv, **options):
 def test_killed_command_goes_on(tmp_path):
     """Killed in the second segment; then with one signal that asks, then left alone."""
     source, whole, target = (tmp_path / name for name in ("a.mp4", "w.mp4", "b.mp4"))
-    frames = moving_picture(100, 240, 320)
-    write_clip(source, [frames[i % 100] for i in range(750)], options={"crf": "30"})
-    argv = [source, "--output", target, "--model", "gamma", "--no-temporal-denoise"]
+    # Three segments of 100 frames, and a method that takes a second for each of them.
+    frames = moving_picture(100, 168, 224) * 3
+    write_clip(source, frames, fps=10, options={"crf": "30"})
+    argv = [source, "--output", target, "--model", "msrcr", "--no-temporal-denoise"]
     for sent in (signal.SIGKILL, signal.SIGINT):
         process = run_command(*argv)
         folder = tmp_path / ".b.mp4.parts"
