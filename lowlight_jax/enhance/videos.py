@@ -18,6 +18,7 @@ from rich.progress import (
 from lowlight_jax.images.kinds import VIDEO_SUFFIXES
 from lowlight_jax.inference.batch import Outcome
 from lowlight_jax.inference.jobs import Job, UsageError
+from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.command import number_between
 from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.outputs import user_path
@@ -125,6 +126,7 @@ def enhance_videos(
     """
     if not jobs:
         return
+    keep_freed_memory()  # frame after frame needs the same
     from lowlight_jax.video.files import enhance_video
     from lowlight_jax.video.writer import Coding, default_codec
 

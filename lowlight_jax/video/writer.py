@@ -50,7 +50,7 @@ class Codec(NamedTuple):
 _H26X = (".mp4", ".m4v", ".mov", ".mkv")
 _QUIET = {"x265-params": "log-level=none"}
 CODECS = {
-    "h264": Codec("libx264", {"preset": "fast"}, 18, _H26X),
+    "h264": Codec("libx264", {"preset": "veryfast"}, 18, _H26X),
     "h265": Codec("libx265", {"preset": "fast", **_QUIET}, 20, _H26X),
     "av1": Codec("libsvtav1", {"preset": "8"}, 24, (".mp4", ".m4v", ".mkv", ".webm")),
 }
