@@ -283,6 +283,36 @@ def test_another_method_begins_anew(tmp_path, monkeypatch):
     assert max(abs(a.mean() - b.mean()) for a, b in zip(given, result, strict=True)) < 1
 
 
+def test_of_many_those_that_are_done_are_not_made_again(tmp_path):
+    """Unless the result was changed since; a problem is told again."""
+    source = write_clip(tmp_path / "a.mkv", moving_picture(60), options={"g": "10"})
+    source.write_bytes(source.read_bytes()[:-3000])
+    target, made = tmp_path / "b.mkv", []
+
+    def counted(image):
+        made.append(0)
+        return brighter(image)
+
+    def enhance(remembered=True):
+        made.clear()
+        method, coding = as_is(counted), Coding("h264")
+        return files.enhance_video(
+            source, target, method, coding, is_remembered=remembered
+        )
+
+    first = enhance()
+    assert len(made) > 10 and "is cut off" in first[1]
+    content = target.read_bytes()
+    kept = {path.name for path in (tmp_path / ".b.mkv.parts").glob("[!.]*")}
+    assert kept == {"job.json", "done.json"}
+    assert enhance() == first
+    assert len(made) == 1 and target.read_bytes() == content
+    target.write_bytes(b"changed")
+    assert enhance(remembered=False) == first
+    assert len(made) > 10 and len(read(target)[0]) == len(made) - 1
+    assert not (tmp_path / ".b.mkv.parts").exists()
+
+
 def test_damaged_state_begins_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SEGMENT_SECONDS", Fraction(2, 5))
     source, target = tmp_path / "a.mp4", tmp_path / "b.mp4"

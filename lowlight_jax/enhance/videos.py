@@ -128,6 +128,7 @@ def enhance_videos(
         return
     keep_freed_memory()  # frame after frame needs the same
     from lowlight_jax.video.files import enhance_video
+    from lowlight_jax.video.parts import forget
     from lowlight_jax.video.writer import Coding, default_codec
 
     method = make()
@@ -142,7 +143,12 @@ def enhance_videos(
             codec = args.codec or default_codec(job.target.suffix.lower())
             try:
                 notes, problem = enhance_video(
-                    job.source, job.target, method, Coding(codec, args.crf), show
+                    job.source,
+                    job.target,
+                    method,
+                    Coding(codec, args.crf),
+                    show,
+                    is_remembered=True,
                 )
             except Exception as error:
                 outcome.failures.append(of_item(error, job.source))
@@ -154,6 +160,8 @@ def enhance_videos(
                     outcome.failures.append(problem)
             outcome.goes_on = ""
             progress.remove_task(bar)
+    for target in outcome.saved:  # now that none of them is to be made again
+        forget(target)
 
 
 def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) -> int:

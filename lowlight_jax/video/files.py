@@ -9,7 +9,6 @@ import functools
 import hashlib
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -22,7 +21,7 @@ from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.runtime.ahead import ahead
 from lowlight_jax.runtime.lock import locked
 from lowlight_jax.video import writer
-from lowlight_jax.video.parts import Parts
+from lowlight_jax.video.parts import Parts, folder_of, forget
 from lowlight_jax.video.reader import Frame, VideoReader, import_av, open_video
 from lowlight_jax.video.steady import START, FrameMethod, State
 
@@ -52,6 +51,8 @@ def enhance_video(
     method: FrameMethod,
     coding: writer.Coding,
     on_progress: Listener = lambda done, total, fps: None,
+    *,
+    is_remembered: bool = False,
 ) -> tuple[list[str], str | None]:
     """Enhances a video file; all but its pixels is kept.
 
@@ -61,6 +62,7 @@ def enhance_video(
       method: for each frame; black bars are found here.
       coding: of the result.
       on_progress: told after each frame.
+      is_remembered: the next call with the same finds it done, until `parts.forget`.
     Returns:
       A sentence for each thing that the result does not have, and one if not all of
       the source could be read.
@@ -72,22 +74,26 @@ def enhance_video(
         writer.check_container(reader, target, coding)
         if not method.method.needs_mask:  # which is for the whole frame
             method = dataclasses.replace(method, inside=_find_inside(reader))
-        folder = target.parent / f".{target.name}.parts"
+        folder = folder_of(target)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             parts = Parts(folder, _job(source, reader, method, coding))
+            if outcome := parts.outcome(target):
+                return outcome
             _write_segments(reader, method, coding, parts, on_progress)
             whole = folder / f"whole{target.suffix}"
             refused = writer.join(reader, parts.segments, parts.times, whole)
             os.replace(whole, target)
-            shutil.rmtree(folder, ignore_errors=True)
-        problem = reader.problem
-        if refused and not problem:
-            problem = (
-                f"{source} is damaged in its sound or subtitles: {refused} packets "
-                "were left out"
-            )
-        return reader.notes + writer.not_copied(reader), problem
+            notes, problem = reader.notes + writer.not_copied(reader), reader.problem
+            if refused and not problem:
+                problem = (
+                    f"{source} is damaged in its sound or subtitles: {refused} packets "
+                    "were left out"
+                )
+            parts.finish(target, notes, problem)
+        if not is_remembered:
+            forget(target)
+        return notes, problem
 
 
 def _write_segments(

@@ -3,7 +3,8 @@
 A file that is being written cannot be played, so the result grows in segments in a
 hidden folder. With each, the times of all frames so far and what the next frame needs
 of them are kept; a segment counts once these are written. Of the last, half-written one
-nothing is used.
+nothing is used. Of a video that is done, that can be kept too: of many, only the others
+are then made when the command is given again.
 """
 
 import io
@@ -20,7 +21,17 @@ from lowlight_jax.runtime.lock import LOCK_FILE
 from lowlight_jax.runtime.whole_file import write_whole
 from lowlight_jax.video.steady import START, State
 
-_JOB, _STATE = "job.json", "state.npz"
+_JOB, _STATE, _DONE = "job.json", "state.npz", "done.json"
+
+
+def folder_of(target: Path) -> Path:
+    """Where the parts of a result lie."""
+    return target.parent / f".{target.name}.parts"
+
+
+def forget(target: Path) -> None:
+    """Removes them."""
+    shutil.rmtree(folder_of(target), ignore_errors=True)
 
 
 class Parts:
@@ -42,12 +53,11 @@ class Parts:
         self._count = 0
         asked = json.dumps(job, indent=2).encode()
         path = folder / _JOB
-        if path.is_file() and path.read_bytes() == asked and self._load():
-            return
-        for path in folder.iterdir():
-            if path.name != LOCK_FILE:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_whole(folder / _JOB, asked)
+        if path.is_file() and path.read_bytes() == asked:
+            self._load()
+        else:
+            self._clear()
+            write_whole(path, asked)
 
     @property
     def segments(self) -> list[Path]:
@@ -74,16 +84,42 @@ class Parts:
         np.savez(file, **arrays, **state.as_arrays())
         write_whole(self._folder / _STATE, file.getvalue())
 
+    def outcome(self, target: Path) -> tuple[list[str], str | None] | None:
+        """What `finish` was told, if the result is still there as it was."""
+        try:
+            done = json.loads((self._folder / _DONE).read_bytes())
+            if done["target"] == _stamp(target):
+                return done["notes"], done["problem"]
+        except (OSError, ValueError, KeyError):
+            pass
+        return None
+
+    def finish(self, target: Path, notes: Sequence[str], problem: str | None) -> None:
+        """Keeps what happened, and no segment."""
+        self._clear(but=(_JOB,))
+        done = {"target": _stamp(target), "notes": notes, "problem": problem}
+        write_whole(self._folder / _DONE, json.dumps(done).encode())
+
+    def _clear(self, but: Sequence[str] = ()) -> None:
+        for path in self._folder.iterdir():
+            if path.name not in (LOCK_FILE, *but):
+                path.unlink()
+
     def _segment(self, number: int) -> Path:
         return self._folder / f"{number:05}.mkv"
 
-    def _load(self) -> bool:
-        """Whether there is something to go on with."""
+    def _load(self) -> None:
+        """What there is to go on with; nothing if any of it is missing or damaged."""
         try:
             with np.load(self._folder / _STATE, allow_pickle=False) as arrays:
-                self.times = arrays["times"].tolist()
-                self._count = int(arrays["count"])
-                self.state = State.from_arrays(arrays)
+                times, count = arrays["times"].tolist(), int(arrays["count"])
+                state = State.from_arrays(arrays)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return False
-        return all(path.is_file() for path in self.segments)
+            return
+        if all(self._segment(number).is_file() for number in range(count)):
+            self.times, self._count, self.state = times, count, state
+
+
+def _stamp(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
