@@ -25,13 +25,21 @@ from lowlight_jax.video.reader import VideoError, open_video  # noqa: E402
 from lowlight_jax.video.steady import FrameMethod  # noqa: E402
 from lowlight_jax.video.writer import Coding  # noqa: E402
 
+
+@pytest.fixture(autouse=True)
+def malloc_as_it_was(monkeypatch):
+    """The command's setting would hold for all tests of this process."""
+    module = "lowlight_jax.enhance.videos"
+    monkeypatch.setattr(f"{module}.keep_freed_memory", lambda: None)
+
+
 LOSSLESS = Coding("h264", 0, {"qp": "0"})
 
 
-def as_is(function=lambda image: image):
+def as_is(function=lambda image: image, temporal_denoise=False):
     """A method that changes nothing, or does what a function does."""
     method = ClassicalMethod("as is", function)
-    return FrameMethod(method, temporal_denoise=False)
+    return FrameMethod(method, temporal_denoise=temporal_denoise)
 
 
 def brighter(image):
@@ -234,7 +242,7 @@ class Stopped(Exception):
     pass
 
 
-def stopping_after(count):
+def stopping_after(count, **options):
     """A method that fails in the frame after so many, the first one more included."""
     left = iter(range(count + 1))
 
@@ -243,7 +251,7 @@ def stopping_after(count):
             raise Stopped
         return brighter(image)
 
-    return as_is(function)
+    return as_is(function, **options)
 
 
 @pytest.mark.parametrize("stops, done", [([3], 0), ([31, 2], 30), ([12, 0, 13], 20)])
@@ -254,10 +262,12 @@ def test_goes_on_with_the_same_frames(tmp_path, monkeypatch, stops, done):
     monkeypatch.setattr(files, "SEGMENT_SECONDS", Fraction(2, 5))  # 10 frames
     source, whole, target = (tmp_path / name for name in ("a.mp4", "w.mp4", "b.mp4"))
     write_clip(source, moving_picture(35), audio=1)
-    files.enhance_video(source, whole, as_is(brighter), Coding("h264"))
+    options = {"temporal_denoise": True}  # each frame depends on those before
+    files.enhance_video(source, whole, as_is(brighter, **options), Coding("h264"))
     for count in stops:
+        stopping = stopping_after(count, **options)
         with pytest.raises(Stopped):
-            files.enhance_video(source, target, stopping_after(count), Coding("h264"))
+            files.enhance_video(source, target, stopping, Coding("h264"))
         assert not target.exists()
     made = []
 
@@ -265,7 +275,7 @@ def test_goes_on_with_the_same_frames(tmp_path, monkeypatch, stops, done):
         made.append(0)
         return brighter(image)
 
-    files.enhance_video(source, target, as_is(counted), Coding("h264"))
+    files.enhance_video(source, target, as_is(counted, **options), Coding("h264"))
     assert packets_of(target) == packets_of(whole)
     assert len(made) == 1 + 35 - done
     assert not list(tmp_path.glob(".*"))

@@ -21,6 +21,13 @@ from lowlight_jax.video.steady import FrameMethod  # noqa: E402
 from lowlight_jax.video.writer import Coding  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def malloc_as_it_was(monkeypatch):
+    """The command's setting would hold for all tests of this process."""
+    module = "lowlight_jax.enhance.videos"
+    monkeypatch.setattr(f"{module}.keep_freed_memory", lambda: None)
+
+
 def slow(seconds):
     def function(image):
         time.sleep(seconds)

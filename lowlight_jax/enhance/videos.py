@@ -179,6 +179,7 @@ def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) 
     source, target = str(args.inputs[0]), str(args.output)
     if len(args.inputs) > 1:
         raise UsageError(f"{source} is a camera or stream; expected it alone as IN")
+    keep_freed_memory()
     try:
         live.format_of(target)
     except VideoError as error:
