@@ -85,6 +85,8 @@ def test_all_but_pixels_is_kept(tmp_path, suffix):
         assert b.metadata["title"] == "Nacht"
         told = [[s.metadata.get("language") for s in f.streams.audio] for f in (a, b)]
         assert told[0] == told[1] and (suffix == ".mov" or told[0] == ["eng", "deu"])
+        for ours, theirs in zip(b.streams, a.streams, strict=True):
+            assert ours.disposition == theirs.disposition
         titles = [chapter["metadata"]["title"] for chapter in b.chapters()]
         assert titles == ["dusk", "night"]
         starts = [[c["start"] * c["time_base"] for c in f.chapters()] for f in (a, b)]
@@ -152,6 +154,35 @@ def test_colours_are_not_shifted(tmp_path, pixels, tags):
     assert np.abs(after - before).mean() / full < 0.3
     _, reader = read(target)
     assert reader.format.bits == (10 if full > 1 else 8)
+
+
+@pytest.mark.parametrize("name, tag", [("ITU601", 6), ("ITU709", 1)])
+@pytest.mark.parametrize("color_range", ["MPEG", "JPEG"])
+def test_colours_are_read_as_they_are_tagged(tmp_path, name, tag, color_range):
+    """Of a coloured picture that swscale made YUV of by another way."""
+    patches = np.uint8([[200, 40, 30], [30, 160, 60], [40, 60, 190], [90, 90, 90]])
+    picture = np.repeat(patches, 16, 0)[None].repeat(48, 0)
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"qp": "0"}
+        full = color_range == "JPEG"
+        stream.codec_context.color_range = 2 if full else 1
+        stream.codec_context.colorspace = tag
+        frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=name,
+            src_color_range="JPEG",
+            dst_color_range=color_range,
+        )
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (got,), reader = read(path)
+    assert reader.format.is_full_range == full
+    for column in (8, 24, 40, 56):
+        np.testing.assert_allclose(got[24, column], picture[24, column], atol=3)
 
 
 def test_pyav_alone_darkens(tmp_path):
@@ -279,6 +310,24 @@ def test_goes_on_with_the_same_frames(tmp_path, monkeypatch, stops, done):
     assert packets_of(target) == packets_of(whole)
     assert len(made) == 1 + 35 - done
     assert not list(tmp_path.glob(".*"))
+
+
+class Timed(FrameMethod):
+    """Writes down how long after the last one a frame is shown."""
+
+    seconds = []
+
+    def __call__(self, state, frame, seconds):
+        self.seconds.append(seconds)
+        return state, frame
+
+
+def test_goes_on_at_the_same_pace():
+    frames = [files.Frame(frame, 3600 * i) for i, frame in enumerate(moving_picture(4))]
+    method, tick = Timed(ClassicalMethod("as is", None)), Fraction(1, 90000)
+    list(files.enhanced(frames[:2], method, tick))
+    list(files.enhanced(frames[2:], method, tick, last=frames[1].pts))
+    assert Timed.seconds == [0, 0.04, 0.04, 0.04]
 
 
 def test_another_method_begins_anew(tmp_path, monkeypatch):

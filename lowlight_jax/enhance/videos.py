@@ -179,9 +179,10 @@ def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) 
     source, target = str(args.inputs[0]), str(args.output)
     if len(args.inputs) > 1:
         raise UsageError(f"{source} is a camera or stream; expected it alone as IN")
+    coding = Coding(args.codec or "h264", args.crf)
     keep_freed_memory()
     try:
-        live.format_of(target)
+        live.format_of(target, coding.codec)
     except VideoError as error:
         raise UsageError(str(error)) from error
     console = Console(stderr=True)
@@ -190,7 +191,7 @@ def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) 
             source,
             target,
             make(),
-            Coding(args.codec or "h264", args.crf),
+            coding,
             input_format=args.input_format,
             on_progress=lambda progress: status.update(progress.summary()),
         )

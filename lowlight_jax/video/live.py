@@ -84,7 +84,7 @@ def enhance_live(
       VideoError: it cannot be read, or not be written so.
     """
     av = import_av()
-    container_format = format_of(target)
+    container_format = format_of(target, coding.codec)
     if input_format is None and source.startswith("/dev/video"):
         input_format = "v4l2"
     coding = dataclasses.replace(
@@ -120,11 +120,11 @@ def enhance_live(
     return progress, reader.problem
 
 
-def format_of(target: str) -> str:
+def format_of(target: str, codec: str) -> str:
     """FFmpeg's name of the container for a live output.
 
     Raises:
-      VideoError: none can be read while it is written.
+      VideoError: none can be read while it is written, or it does not hold the codec.
     """
     if target == STDOUT:
         return _BY_SCHEME["pipe"]
@@ -136,6 +136,11 @@ def format_of(target: str) -> str:
             f"--output {target}: a camera or stream is written to a file ending in "
             f"{' or '.join(_BY_SUFFIX)}, which can be read while it grows, to - (the "
             f"standard output), or to an address of {' '.join(_BY_SCHEME)}"
+        )
+    if codec == "av1" and name != _BY_SUFFIX[".mkv"]:
+        raise VideoError(
+            f"--output {target}: its container, {name}, does not hold av1; expected "
+            "--codec h264, or a file ending in .mkv"
         )
     return name
 
