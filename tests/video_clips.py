@@ -61,6 +61,8 @@ def write_clip(
         tracks = [container.add_stream(audio_codec, rate=48000) for _ in range(audio)]
         for track, language in zip(tracks, ("eng", "deu", "fra"), strict=False):
             track.metadata["language"] = language
+        if len(tracks) > 1:
+            tracks[1].disposition = av.stream.Disposition.hearing_impaired
         if title:
             container.metadata["title"] = title
         if chapters:
