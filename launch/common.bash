@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What tpu_pod.sh and gke_jobset.sh share. (slurm.sbatch cannot: Slurm runs a copy of it
+# What the scripts here share. (slurm.sbatch cannot: Slurm runs a copy of it
 # from elsewhere.) `run` wants $dry_run set.
 
 usage() {
@@ -25,4 +25,14 @@ words() {
 
 run() {
   if $dry_run; then words "$@"; else "$@"; fi
+}
+
+# Sets $code to how a process ended, whatever signals come to us meanwhile.
+wait_for() {
+  code=0
+  wait "$1" || code=$?
+  while kill -0 "$1" 2>/dev/null; do # `wait` was interrupted by a signal to us
+    code=0
+    wait "$1" || code=$?
+  done
 }

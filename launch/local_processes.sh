@@ -8,6 +8,9 @@
 # stop (SIGTERM or Ctrl-C here) and have saved; the same command then goes on.
 set -euo pipefail
 
+# shellcheck source=launch/common.bash
+source "$(dirname "$0")/common.bash"
+
 usage() {
   sed -n '2,4s/^# \{0,1\}//p' "$0" >&2
   exit 2
@@ -55,12 +58,7 @@ trap 'kill -TERM "${pids[0]}" 2>/dev/null || true' TERM INT
 
 status=0
 for pid in "${pids[@]}"; do
-  code=0
-  wait "$pid" || code=$?
-  while kill -0 "$pid" 2>/dev/null; do # `wait` was interrupted by a signal to us
-    code=0
-    wait "$pid" || code=$?
-  done
+  wait_for "$pid"
   ((status)) || status=$code
 done
 exit "$status"

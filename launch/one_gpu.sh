@@ -68,11 +68,6 @@ fi
 "${train[@]}" > >(tee -a "$workdir/training.log") 2>&1 &
 pid=$!
 trap 'kill -TERM "$pid" 2>/dev/null || true' TERM INT
-code=0
-wait "$pid" || code=$?
-while kill -0 "$pid" 2>/dev/null; do # `wait` was interrupted by a signal to us
-  code=0
-  wait "$pid" || code=$?
-done
+wait_for "$pid"
 ((code == 0)) || exit "$code"
 ((${#speed[@]} == 0)) || "${speed[@]}"

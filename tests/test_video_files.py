@@ -22,8 +22,8 @@ from lowlight_jax.runtime.ahead import ahead
 av = pytest.importorskip("av", reason="needs the extra video")
 
 from lowlight_jax.video import files  # noqa: E402
-from lowlight_jax.video.reader import VideoError, open_video  # noqa: E402
-from lowlight_jax.video.steady import FrameMethod  # noqa: E402
+from lowlight_jax.video.reader import Frame, VideoError, open_video  # noqa: E402
+from lowlight_jax.video.steady import FrameMethod, enhanced  # noqa: E402
 from lowlight_jax.video.writer import Coding  # noqa: E402
 
 
@@ -220,10 +220,13 @@ def test_odd_and_tiny_sizes(tmp_path, height, width, codec, pixels):
     assert abs(frames[0].mean() - read(source)[0][0].mean()) < 3
 
 
-def test_one_frame(tmp_path):
-    source = write_clip(tmp_path / "a.mp4", moving_picture(1))
-    files.enhance_video(source, tmp_path / "b.mp4", as_is(brighter), Coding("h264"))
-    (frame,), _ = read(tmp_path / "b.mp4")
+def test_one_frame(tmp_path, monkeypatch):
+    """Here with a name that FFmpeg would take for an address."""
+    monkeypatch.chdir(tmp_path)
+    source, target = Path("a.mp4"), Path("20:15.mp4")
+    write_clip(source, moving_picture(1))
+    files.enhance_video(source, target, as_is(brighter), Coding("h264"))
+    (frame,), _ = read(target)
     (given,), _ = read(source)
     assert abs(frame.mean() / given.mean() - 2) < 0.05
 
@@ -322,10 +325,10 @@ class Timed(FrameMethod):
 
 
 def test_goes_on_at_the_same_pace():
-    frames = [files.Frame(frame, 3600 * i) for i, frame in enumerate(moving_picture(4))]
+    frames = [Frame(frame, 3600 * i) for i, frame in enumerate(moving_picture(4))]
     method, tick = Timed(ClassicalMethod("as is", None)), Fraction(1, 90000)
-    list(files.enhanced(frames[:2], method, tick))
-    list(files.enhanced(frames[2:], method, tick, last=frames[1].pts))
+    list(enhanced(frames[:2], method, tick))
+    list(enhanced(frames[2:], method, tick, last=frames[1].pts))
     assert Timed.seconds == [0, 0.04, 0.04, 0.04]
 
 

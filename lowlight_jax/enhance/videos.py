@@ -22,11 +22,11 @@ from lowlight_jax.runtime.allocator import keep_freed_memory
 from lowlight_jax.runtime.command import number_between
 from lowlight_jax.runtime.errors import of_item
 from lowlight_jax.runtime.outputs import user_path
+from lowlight_jax.video.reader import VideoError
+from lowlight_jax.video.writer import CODECS, Coding, default_codec
 
 if TYPE_CHECKING:
     from lowlight_jax.video.steady import FrameMethod
-
-CODECS = ("h264", "h265", "av1")
 
 
 def add_video_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,15 +51,16 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
     )
     videos.add_argument(
         "--codec",
-        choices=CODECS,
+        choices=tuple(CODECS),
         help="of the result (default: h264, and av1 for webm)",
     )
     videos.add_argument(
         "--crf",
         type=number_between(0, 63),
         metavar="0..63",
-        help="quality, lower is better and larger (default: 18 for h264, 20 for h265, "
-        "24 for av1)",
+        help="quality, lower is better and larger (default: "
+        + ", ".join(f"{codec.crf} for {name}" for name, codec in CODECS.items())
+        + ")",
     )
     videos.add_argument(
         "--input-format",
@@ -102,12 +103,11 @@ def check_video_flags(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
     Raises:
       UsageError: the codec does not go to so high a number.
     """
-    most = 51 if args.codec in (None, "h264", "h265") else 63
-    to_webm = any(job.target.suffix.lower() == ".webm" for job in jobs)
-    if args.crf is not None and args.crf > most and not (to_webm and not args.codec):
-        raise UsageError(
-            f"--crf {args.crf:g}: {args.codec or 'h264'} takes 0 to {most}"
-        )
+    for job in jobs:
+        if job.is_video and args.crf is not None:
+            name = args.codec or default_codec(job.target.suffix.lower())
+            if args.crf > (most := CODECS[name].most_crf):
+                raise UsageError(f"--crf {args.crf:g}: {name} takes 0 to {most}")
 
 
 def enhance_videos(
@@ -129,7 +129,6 @@ def enhance_videos(
     keep_freed_memory()  # frame after frame needs the same
     from lowlight_jax.video.files import enhance_video
     from lowlight_jax.video.parts import forget
-    from lowlight_jax.video.writer import Coding, default_codec
 
     method = make()
     with _progress() as progress:
@@ -173,8 +172,6 @@ def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) 
       UsageError: the arguments do not go together.
     """
     from lowlight_jax.video import live
-    from lowlight_jax.video.reader import VideoError
-    from lowlight_jax.video.writer import Coding
 
     source, target = str(args.inputs[0]), str(args.output)
     if len(args.inputs) > 1:

@@ -74,10 +74,12 @@ def plan_jobs(
     written = (*IMAGE_SUFFIXES, *WRITTEN_VIDEO_SUFFIXES)
     names_file = suffix in written and not output.is_dir()
     if names_file and len(inputs) == 1 and inputs[0].is_file():
-        if _is_video(output) != _is_video(inputs[0]):
-            found, other = ("video", "photo")[:: 1 if _is_video(inputs[0]) else -1]
+        found, named = (
+            "video" if _is_video(path) else "photo" for path in (inputs[0], output)
+        )
+        if found != named:
             raise UsageError(
-                f"{inputs[0]} is a {found} and --output {output} a {other}; expected a "
+                f"{inputs[0]} is a {found} and --output {output} a {named}; expected a "
                 f"folder, or a name ending in one of {' '.join(_written_as(found))}"
             )
         wanted = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}

@@ -10,10 +10,9 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,27 +21,13 @@ from lowlight_jax.runtime.ahead import ahead
 from lowlight_jax.runtime.lock import locked
 from lowlight_jax.video import writer
 from lowlight_jax.video.parts import Parts, folder_of, forget
-from lowlight_jax.video.reader import Frame, VideoReader, import_av, open_video
-from lowlight_jax.video.steady import START, FrameMethod, State
+from lowlight_jax.video.reader import VideoReader, import_av, open_video
+from lowlight_jax.video.steady import START, FrameMethod, Result, enhanced
 
 SEGMENT_SECONDS = 10
 
 # Told how many frames are done, of how many, and how many a second took.
 Listener = Callable[[int, int, float], None]
-
-
-class Result(NamedTuple):
-    """A frame that is done.
-
-    Attributes:
-      pixels: `[h, w, 3]`.
-      pts: see `reader.Frame`.
-      state: for the next one.
-    """
-
-    pixels: np.ndarray
-    pts: int
-    state: State
 
 
 def enhance_video(
@@ -142,28 +127,6 @@ def _number(reader: VideoReader, result: Result) -> int:
     """Of the segment that a frame belongs to, whenever the work began."""
     seconds = (result.pts - reader.first_pts) * reader.format.time_base
     return int(seconds // SEGMENT_SECONDS)
-
-
-def enhanced(
-    frames: Iterable[Frame],
-    method: FrameMethod,
-    time_base: Fraction,
-    state: State = START,
-    last: int | None = None,
-) -> Iterator[Result]:
-    """Frames as a method makes them.
-
-    Args:
-      frames: in order.
-      method: see `steady`.
-      time_base: a tick, in seconds.
-      state, last: what the frame before left, and its time; of the first nothing.
-    """
-    for pixels, pts in frames:
-        seconds = 0.0 if last is None else float((pts - last) * time_base)
-        state, result = method(state, pixels, seconds)
-        last = pts
-        yield Result(result, pts, state)
 
 
 def _job(

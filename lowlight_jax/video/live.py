@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from lowlight_jax.video.reader import Frame, VideoError, import_av, open_video
-from lowlight_jax.video.steady import START, FrameMethod
+from lowlight_jax.video.steady import START, FrameMethod, enhanced
 from lowlight_jax.video.writer import Coding, Encoder
 
 # By the scheme of an address, or the suffix of a file: FFmpeg's name of a container
@@ -90,11 +89,12 @@ def enhance_live(
     coding = dataclasses.replace(
         coding, options={**_LOW_LATENCY[coding.codec], **coding.options}
     )
-    progress, state, last = Progress(), START, None
+    progress = Progress()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_video(source, input_format, is_live=True))
         ticks = reader.format.time_base
-        address = "pipe:1" if target == STDOUT else target
+        address = target if "://" in target else f"file:{target}"
+        address = "pipe:1" if target == STDOUT else address
         try:
             result = stack.enter_context(av.open(address, "w", format=container_format))
         except (av.FFmpegError, OSError) as error:
@@ -107,14 +107,11 @@ def enhance_live(
         with contextlib.suppress(KeyboardInterrupt):
             method(START, reader.first_pixels(), 0.0)  # compiles, while frames pass by
             newest.dropped = 0
-            for frame, came in newest:
-                seconds = 0.0 if last is None else float((frame.pts - last) * ticks)
-                state, pixels = method(state, frame.pixels, seconds)
-                encoder.encode(pixels, frame.pts)
-                last = frame.pts
+            for result in enhanced(newest, method, ticks):
+                encoder.encode(result.pixels, result.pts)
                 progress.written += 1
                 progress.dropped = newest.dropped
-                progress.latencies.append(time.monotonic() - came)
+                progress.latencies.append(time.monotonic() - newest.came)
                 del progress.latencies[:-_KEPT_LATENCIES]
                 on_progress(progress)
     return progress, reader.problem
@@ -145,19 +142,20 @@ def format_of(target: str, codec: str) -> str:
     return name
 
 
-class _Arrived(NamedTuple):
-    frame: Frame
-    time: float  # of time.monotonic()
-
-
 class _Newest:
-    """Iterates over frames that come by themselves, and skips those that are late."""
+    """Iterates over frames that come by themselves, and skips those that are late.
+
+    Attributes:
+      dropped: how many were.
+      came: `time.monotonic` when the one that was given last came.
+    """
 
     def __init__(self, frames: Iterator[Frame]):
         self.dropped = 0
+        self.came = 0.0
         self._frames = frames
         self._changed = threading.Condition()
-        self._waiting: _Arrived | None = None
+        self._waiting: tuple[Frame, float] | None = None
         self._error: BaseException | None = None
         self._is_over = False
         self._thread = threading.Thread(target=self._read, name="camera", daemon=True)
@@ -170,7 +168,7 @@ class _Newest:
                     if self._is_over:
                         return
                     self.dropped += self._waiting is not None
-                    self._waiting = _Arrived(frame, time.monotonic())
+                    self._waiting = frame, time.monotonic()
                     self._changed.notify()
         except BaseException as error:
             self._error = error
@@ -179,14 +177,15 @@ class _Newest:
                 self._is_over = True
                 self._changed.notify()
 
-    def __iter__(self) -> Iterator[_Arrived]:
+    def __iter__(self) -> Iterator[Frame]:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_over)
                 arrived, self._waiting = self._waiting, None
             if arrived is None:
                 break
-            yield arrived
+            frame, self.came = arrived
+            yield frame
         if self._error is not None:
             raise self._error
 

@@ -3,12 +3,14 @@
 Frame by frame, a network's estimate of the exposure trembles with the noise, which one
 sees as flicker. So it is shown a scene that is smoothed over time (`scene`), and what
 is left of the noise is averaged along the motion (`temporal`).
-`enhance_frames` is for frames from anywhere; `FrameMethod` is one step of it, a pure
-function, whose state can be kept to go on later as if nothing had happened.
+`enhance_frames` is for frames from anywhere, `enhanced` for those of a video; both take
+one step after the other, `FrameMethod`, a pure function, whose state can be kept to go
+on later as if nothing had happened.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from lowlight_jax.checks import as_image, number
 from lowlight_jax.inference.finish import blend, converted, finish
 from lowlight_jax.inference.runner import DEFAULT_MODEL, Enhancer, Runner, Scene
 from lowlight_jax.ops.thumbnail import make_thumbnail
+from lowlight_jax.video.reader import Frame
 from lowlight_jax.video.scene import SceneState, hold_exposure, next_scene
 from lowlight_jax.video.temporal import Past, blend_past
 
@@ -59,6 +62,20 @@ class State(NamedTuple):
 
 
 START = State()
+
+
+class Result(NamedTuple):
+    """A frame that is done.
+
+    Attributes:
+      pixels: `[h, w, 3]`.
+      pts: see `reader.Frame`.
+      state: for the next one.
+    """
+
+    pixels: np.ndarray
+    pts: int
+    state: State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +146,28 @@ class FrameMethod:
         return scene, past, result
 
 
+def enhanced(
+    frames: Iterable[Frame],
+    method: FrameMethod,
+    time_base: Fraction,
+    state: State = START,
+    last: int | None = None,
+) -> Iterator[Result]:
+    """Frames as a method makes them, each when it is asked for.
+
+    Args:
+      frames: in order.
+      method: one step.
+      time_base: a tick, in seconds.
+      state, last: what the frame before left, and its time; of the first nothing.
+    """
+    for pixels, pts in frames:
+        seconds = 0.0 if last is None else float((pts - last) * time_base)
+        state, result = method(state, pixels, seconds)
+        last = pts
+        yield Result(result, pts, state)
+
+
 def enhance_frames(
     frames: Iterable[np.ndarray],
     fps: float,
@@ -155,14 +194,20 @@ def enhance_frames(
       ValueError: a frame or a value is none of these.
     """
     fps = number("fps", fps, 1e-3, 1e6)
-    step = FrameMethod(
+    method = FrameMethod(
         Enhancer(model, checkpoint),
         number("smooth_seconds", smooth_seconds, 0, 3600),
         temporal_denoise,
         strength=strength,
         controls=controls,
     )
-    state, first = START, None
+    checked = (Frame(frame, i) for i, frame in enumerate(_of_one_kind(frames)))
+    for result in enhanced(checked, method, Fraction(1 / fps)):
+        yield result.pixels
+
+
+def _of_one_kind(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    first = None
     for frame in frames:
         frame = as_image(frame, batches=False)
         first = frame if first is None else first
@@ -175,5 +220,4 @@ def enhance_frames(
             raise ValueError(
                 f"frames are {frame.dtype}; expected uint8 or uint16 of full range"
             )
-        state, result = step(state, frame, 1 / fps)
-        yield result
+        yield frame

@@ -38,21 +38,25 @@ class Codec(NamedTuple):
     Attributes:
       encoder, options: of FFmpeg.
       crf: by default; chosen such that frames look the same side by side.
+      most_crf: the highest that it takes.
       suffixes: of containers that hold it.
     """
 
     encoder: str
     options: Mapping[str, str]
-    crf: float
+    crf: int
+    most_crf: int
     suffixes: tuple[str, ...]
 
 
 _H26X = (".mp4", ".m4v", ".mov", ".mkv")
 _QUIET = {"x265-params": "log-level=none"}
 CODECS = {
-    "h264": Codec("libx264", {"preset": "veryfast"}, 18, _H26X),
-    "h265": Codec("libx265", {"preset": "fast", **_QUIET}, 20, _H26X),
-    "av1": Codec("libsvtav1", {"preset": "8"}, 24, (".mp4", ".m4v", ".mkv", ".webm")),
+    "h264": Codec("libx264", {"preset": "veryfast"}, 18, 51, _H26X),
+    "h265": Codec("libx265", {"preset": "fast", **_QUIET}, 20, 51, _H26X),
+    "av1": Codec(
+        "libsvtav1", {"preset": "8"}, 24, 63, (".mp4", ".m4v", ".mkv", ".webm")
+    ),
 }
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
 _CONTAINERS |= {".mkv": "matroska"}
@@ -151,7 +155,7 @@ def _pixel_format(video: Format, codec: str) -> str:
     return f"yuv{sampling}p" + ("10le" if video.bits > 8 else "")
 
 
-def reordering(order: Sequence[int]) -> int:
+def _reordering(order: Sequence[int]) -> int:
     """How many places a packet comes before its turn at most.
 
     Args:
@@ -179,14 +183,14 @@ def check_container(reader: VideoReader, target: Path, coding: Coding) -> None:
             f"{target}: {suffix} does not hold {coding.codec}; expected --codec "
             f"{default_codec(suffix)}, or a name ending in {' or '.join(holding)}"
         )
-    if lost := foreign_streams(reader, suffix):
+    if lost := _foreign_streams(reader, suffix):
         raise VideoError(
             f"{target}: {suffix} does not hold what {reader.name} has, "
             f"{' and '.join(lost)}; expected a name ending in .mkv"
         )
 
 
-def foreign_streams(reader: VideoReader, suffix: str) -> list[str]:
+def _foreign_streams(reader: VideoReader, suffix: str) -> list[str]:
     """What a container does not hold of a video's other streams."""
     av = import_av()
     with av.open(os.devnull, "w", format=_CONTAINERS[suffix]) as container:
@@ -249,7 +253,7 @@ def join(
         if any("." in key for key in reader.container.metadata):
             options["movflags"] += "+use_metadata_tags"  # com.apple.quicktime...
     with (
-        av.open(str(segments[0])) as first,
+        av.open(f"file:{segments[0]}") as first,
         reader.reopened() as source,
         av.open(
             f"file:{target}", "w", format=_CONTAINERS[suffix], options=options
@@ -313,14 +317,14 @@ def _our_packets(
     av = import_av()
     packets = []
     for path in segments:
-        with av.open(str(path)) as segment:
+        with av.open(f"file:{path}") as segment:
             packets += [p.pts for p in segment.demux(video=0) if p.size]
-    delay = reordering(packets)
+    delay = _reordering(packets)
     last = reader.last_ticks(times)
     durations = [*map(int, np.diff(times)), last]
     count = 0
     for path in segments:
-        with av.open(str(path)) as segment:
+        with av.open(f"file:{path}") as segment:
             for packet in segment.demux(video=0):
                 if not packet.size:
                     continue
