@@ -17,7 +17,14 @@ from lowlight_jax.images.files import Photo, write_photo
 from lowlight_jax.inference.finish import blend, finish
 from lowlight_jax.inference.methods import load_method
 from lowlight_jax.inference.runner import Enhancer
-from lowlight_jax.losses import colour, repair, structural, supervised, two_way
+from lowlight_jax.losses import (
+    colour,
+    difference,
+    repair,
+    structural,
+    supervised,
+    two_way,
+)
 from lowlight_jax.models import make_model
 from lowlight_jax.ops.degrade import Exposure, add_noise, underexpose, vary_light
 from lowlight_jax.ops.jpeg import compress
@@ -194,7 +201,8 @@ def test_metrics_refuse_what_is_not_in_range(name, kind):
 def test_metrics_and_losses_do_not_broadcast(one, other):
     calls = [structural.structural_loss, colour.colour_difference, metrics.ssim_rgb]
     calls += [supervised.squared_error, supervised.charbonnier, metrics.psnr_rgb]
-    calls += [two_way.absolute_difference, structural.detail_loss, metrics.loe]
+    calls += [difference.absolute_difference, difference.root_mean_square]
+    calls += [structural.detail_loss, metrics.loe]
     for call in calls:
         with pytest.raises(ValueError, match="two images of one shape"):
             call(jnp.zeros(one), jnp.zeros(other))
@@ -212,7 +220,8 @@ LOSSES = {
     "detail": structural.detail_loss,
     "squared": supervised.squared_error,
     "charbonnier": supervised.charbonnier,
-    "absolute": two_way.absolute_difference,
+    "absolute": difference.absolute_difference,
+    "square": difference.root_mean_square,
     "colour": colour.colour_difference,
     "forward": lambda pred, high: two_way.forward_constraint(pred, high, high),
     "reverse": lambda pred, high: two_way.reverse_constraint(pred, high, high),

@@ -8,16 +8,13 @@ Source: paper A, formulas 5-14.
 import dataclasses
 
 from lowlight_jax.losses.colour import colour_difference
+from lowlight_jax.losses.difference import absolute_difference, root_mean_square
 from lowlight_jax.losses.structural import (
     detail_loss,
     ms_ssim_distance,
     structural_loss,
 )
-from lowlight_jax.losses.two_way import (
-    absolute_difference,
-    forward_constraint,
-    reverse_constraint,
-)
+from lowlight_jax.losses.two_way import forward_constraint, reverse_constraint
 from lowlight_jax.losses.weighting import Terms, weighted
 from lowlight_jax.types import Denoised, DualOutput, Enhanced, Images, Scalar
 
@@ -30,6 +27,7 @@ class EnhancementWeights:
       structural: S(high, enhanced), formula 9.
       forward: formula 10.
       reverse: formula 12.
+      square: `root_mean_square` of high - enhanced; chosen, not in the paper.
       colour: `colour_difference`; chosen, not in the paper.
       coarse: the whole loss again, on the coarse stage's result; chosen.
     """
@@ -37,6 +35,7 @@ class EnhancementWeights:
     structural: float = 1.0
     forward: float = 1.0
     reverse: float = 1.0
+    square: float = 0.0
     colour: float = 0.0
     coarse: float = 0.5
 
@@ -52,6 +51,7 @@ class DenoisingWeights:
         finest scale, the one where noise is, a twentieth of its weight.
       pixel: |high - (noisy - noise)|; chosen: MS-SSIM alone leaves brightness and
         colour of flat areas free.
+      square: `root_mean_square` of high - (noisy - noise); chosen.
       colour: `colour_difference`; chosen, not in the paper.
       coarse: the whole loss again, on the first pass's result; chosen.
     """
@@ -60,6 +60,7 @@ class DenoisingWeights:
     reverse: float = 1.0
     detail: float = 0.0
     pixel: float = 0.0
+    square: float = 0.0
     colour: float = 0.0
     coarse: float = 0.5
 
@@ -76,6 +77,7 @@ def enhancement_loss(
                 "structural": lambda: structural_loss(pred, high),
                 "forward": lambda: forward_constraint(illumination, low, high),
                 "reverse": lambda: reverse_constraint(illumination, low, high),
+                "square": lambda: root_mean_square(pred, high),
                 "colour": lambda: colour_difference(pred, high),
             },
             by_name,
@@ -102,6 +104,7 @@ def denoising_loss(
                 "reverse": lambda: ms_ssim_distance(high + noise, noisy),
                 "detail": lambda: detail_loss(pred, high),
                 "pixel": lambda: absolute_difference(pred, high),
+                "square": lambda: root_mean_square(pred, high),
                 "colour": lambda: colour_difference(pred, high),
             },
             by_name,

@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from lowlight_jax.losses.colour import colour_difference
 from lowlight_jax.losses.contract import check_pair
+from lowlight_jax.losses.difference import absolute_difference
 from lowlight_jax.losses.structural import detail_loss, structural_loss
-from lowlight_jax.losses.two_way import absolute_difference
 from lowlight_jax.losses.weighting import Terms, weighted
 from lowlight_jax.types import PerImage, Scalar
 

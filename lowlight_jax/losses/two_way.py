@@ -8,15 +8,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lowlight_jax.losses.contract import check_pair
+from lowlight_jax.losses.difference import absolute_difference
 from lowlight_jax.types import PerImage
 
 _LEAST_ILLUMINATION = 1e-6  # far below that of any network; no division by 0
-
-
-def absolute_difference(pred: ArrayLike, target: ArrayLike) -> PerImage:
-    """Mean of |pred - target| of each image, `[b]`."""
-    pred, target = check_pair("absolute_difference", pred, target)
-    return jnp.mean(jnp.abs(pred - target), axis=(1, 2, 3))
 
 
 def forward_constraint(

@@ -1,0 +1,112 @@
+"""What a network reads off the thumbnail of a whole picture, and lays over a window.
+
+The thumbnail is seen as 32 by 32 tiles, in logarithms. What is read off it are curves,
+piecewise linear in log(value) relative to the picture's mean of it, or maps with a
+value for each of some places, between which it is interpolated. Both are the same for
+every window of a picture, so that tiles of the output agree.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lowlight_jax.types import Images, Places, Size, Thumbnails
+
+Ends = Float[Array | np.ndarray, "_ 2"]  # of a window along an axis of its picture
+
+DARK = 1 / 255  # added before logarithms: the step of 8 bits
+TILE_PX = 4  # of the thumbnail
+QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
+TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted maxima
+KNOTS = 8  # of a curve
+LOWEST, HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the thumbnail)
+SPACING = (HIGHEST - LOWEST) / (KNOTS - 1)
+
+
+class Tiles(NamedTuple):
+    """The light of tiles, log(value + 1/255).
+
+    Attributes:
+      means, maxima: `[b, 32, 32, 3]`, relative to `mean`.
+      mean: `[b, 1, 1, 1]`, of the means of all tiles and channels.
+      level: `[b, 1, 1, 1]`, how dark the picture is: around 0 in LOL.
+      light: `[b, 32, 32, 4, 4, 3]`, the thumbnail itself, in [0, 1].
+    """
+
+    means: jax.Array
+    maxima: jax.Array
+    mean: jax.Array
+    level: jax.Array
+    light: jax.Array
+
+
+def tiles_of(thumbnail: Thumbnails) -> Tiles:
+    """Of `[b, 128, 128, 3]` in [0, 1]."""
+    b, side = thumbnail.shape[:2]
+    n = side // TILE_PX
+    light = thumbnail.reshape(b, n, TILE_PX, n, TILE_PX, 3).swapaxes(2, 3)
+    means, maxima = (
+        jnp.log(jnp.maximum(of_tile, 0.0) + DARK)
+        for of_tile in (light.mean((3, 4)), light.max((3, 4)))
+    )
+    mean = means.mean((1, 2, 3), keepdims=True)
+    return Tiles(means - mean, maxima - mean, mean, mean + 3.0, light)
+
+
+def statistics(tiles: Tiles) -> jax.Array:
+    """`[b, 1, 1, 37]`: quantiles of means, the highest maxima, the level.
+
+    How far highlights lie below white shows how under-exposed the picture is.
+    """
+    b = len(tiles.means)
+    quantiles = jnp.sort(tiles.means.reshape(b, -1, 3), axis=1)
+    quantiles = quantiles.reshape(b, QUANTILES, -1, 3).mean(2)
+    maxima = jnp.sort(tiles.maxima.reshape(b, -1, 3), axis=1)
+    top = jnp.stack([maxima[:, i:j].mean(1) for i, j in TOP], axis=1)
+    values = jnp.concatenate([quantiles, top], axis=1).reshape(b, 1, 1, -1)
+    return jnp.concatenate([values, tiles.level], axis=-1)
+
+
+def log_value(light: Images, tiles: Tiles) -> Images:
+    """Where on the curves pixels of `light`, in [0, 1], lie."""
+    return jnp.log(jnp.maximum(light, 0.0) + DARK) - tiles.mean
+
+
+def on_curve(heights: jax.Array, value: Images) -> Images:
+    """The height of each pixel's curve at the pixel's value.
+
+    Args:
+      heights: `[b, h, w, knots * 3]`, of h and w what broadcasts to those of `value`.
+      value: `[b, h, w, 3]`, see `log_value`.
+    """
+    heights = heights.reshape(*heights.shape[:3], KNOTS, 3)
+    position = jnp.clip((value - LOWEST) / SPACING, 0.0, KNOTS - 1.0)
+    return sum(
+        jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) * heights[..., i, :]
+        for i in range(KNOTS)
+    )
+
+
+def over_window(of_places: jax.Array, place: Places, h: Size, w: Size) -> jax.Array:
+    """`[b, places, places, c]`, of the whole picture, at the h by w pixels of a window.
+
+    Args:
+      place: `[b, 4]`, where in its picture the window lies; see `types.Places`.
+    """
+    n = of_places.shape[1]
+    at_rows = _between_places(place[:, ::2], h, n)
+    at_columns = _between_places(place[:, 1::2], w, n)
+    of_places = jnp.einsum("bpqk,bwq->bpwk", of_places, at_columns)
+    return jnp.einsum("bpwk,bhp->bhwk", of_places, at_rows)
+
+
+def _between_places(ends: Ends, size: Size, count: int) -> jax.Array:
+    """`[b, size, count]`: how much each of `count` places says at a pixel, linearly."""
+    start, end = jnp.split(jnp.asarray(ends), 2, axis=1)
+    at = start + (end - start) * (jnp.arange(size)[None] + 0.5) / size
+    at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)
+    away = jnp.abs(at[..., None] - jnp.arange(count)[None, None])
+    return jnp.maximum(0.0, 1.0 - away)
