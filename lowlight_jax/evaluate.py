@@ -19,8 +19,9 @@ Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to d
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import (
@@ -32,6 +33,9 @@ from lowlight_jax.runtime.command import (
 from lowlight_jax.runtime.devices import check_devices
 from lowlight_jax.runtime.omissions import collecting
 from lowlight_jax.runtime.outputs import check_file, user_path
+
+if TYPE_CHECKING:
+    from lowlight_jax.evaluation.scoring import Scores
 
 PROG = "python -m lowlight_jax.evaluate"
 
@@ -144,6 +148,13 @@ def parse_args(
     parser.add_argument(
         "--per-image", action="store_true", help="a row for each image or frame"
     )
+    parser.add_argument(
+        "--against",
+        type=user_path,
+        metavar="SCORES.json",
+        help="what --output wrote for another method on the same images: by how much "
+        "this one is better, image by image, and whether that may be chance",
+    )
     parser.add_argument("--output", type=user_path, help="scores.json or scores.csv")
     add_debug_flag(parser)
     args = parser.parse_args(argv)
@@ -166,6 +177,8 @@ def parse_args(
         args.model = "dual"
     if args.output and args.output.suffix not in (".json", ".csv"):
         parser.error(f"--output {args.output}: expected a name ending in .json or .csv")
+    if args.against and (args.video or args.overlap or len(args.stops) > 1):
+        parser.error("--against: expected one set of images, no --video or --overlap")
     if args.stops and not args.data:
         parser.error("--stops: expected --data DIR with photographs")
     if args.gt_mean and not args.target:
@@ -215,6 +228,21 @@ def evaluate_video(args: argparse.Namespace) -> int:
     return 1 if scores.notes else 0
 
 
+def print_against(
+    scores: "Mapping[str, Scores]", others: "Mapping[str, Scores]", path: Path
+) -> list[str]:
+    """Compares the methods of both image by image; a sentence for what cannot be."""
+    from lowlight_jax.evaluation import paired
+
+    first, second = (paired.main_method(methods) for methods in (scores, others))
+    differences = paired.compare_paired(scores[first], others[second])
+    if not differences:
+        return [f"--against {path}: expected scores of some of the same images"]
+    paired.print_paired(first, f"{second} of {path}", differences)
+    lacking = set(scores[first].names) - set(others[second].names)
+    return [f"--against {path} lacks {len(lacking)} of the images"] if lacking else []
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Does what was asked and returns the exit code."""
     if args.overlap:
@@ -225,11 +253,12 @@ def evaluate(args: argparse.Namespace) -> int:
     check_devices()
     if args.video:
         return evaluate_video(args)
-    from lowlight_jax.evaluation import scoring
+    from lowlight_jax.evaluation import paired, scoring
     from lowlight_jax.evaluation.report import print_scores, write_report
     from lowlight_jax.evaluation.tables import score_data, score_folders
     from lowlight_jax.inference.methods import load_method
 
+    others = paired.read_report(args.against) if args.against else {}
     method = load_method(args.model, args.param) if args.model else None
     metrics = scoring.resolve_metrics(filter(None, args.metrics.split(",")))
     problems: list[str] = []
@@ -268,6 +297,8 @@ def evaluate(args: argparse.Namespace) -> int:
     if scored:
         for title, table in tables.items():
             print_scores(title, table, per_image=args.per_image)
+        if others:
+            problems += print_against(scores, others, args.against)
         print(protocol)
         if args.output:
             write_report(args.output, scores, protocol=protocol)

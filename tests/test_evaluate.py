@@ -182,6 +182,7 @@ def test_empty_folder_is_an_error(folders, capsys):
         (["--target", "x"], "expected --pred DIR, or --model"),
         (["--pred", "x", "--output", "scores.txt"], "ending in .json or .csv"),
         (["--pred", "x", "--stops", "1"], "--stops: expected --data DIR"),
+        (["--video", "x", "--against", "y"], "--against: expected one set of images"),
         (["--data", "x", "--stops", "1,-2"], "expected numbers from 0 up"),
         (["--data", "x", "--stops", "1;2"], "expected numbers from 0 up"),
     ],

@@ -1,5 +1,7 @@
 """Losses against plain numpy, their identities, and gradients where they are hard."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from lowlight_jax.losses import dual, two_way
 from lowlight_jax.losses.colour import colour_difference
+from lowlight_jax.losses.difference import root_mean_square
 from lowlight_jax.losses.structural import structural_loss
 from lowlight_jax.types import Denoised, Enhanced
 
@@ -90,6 +93,35 @@ def test_colour_term_ignores_brightness_and_noise_but_not_colour(images):
     np.testing.assert_allclose(colour_difference(high + tint, high), 0.2 / 3, rtol=1e-4)
 
 
+def test_the_square_term_is_what_psnr_is_made_of(images):
+    high = images[0]
+    pred = high + jnp.asarray(np.random.default_rng(1).normal(0, 0.1, SHAPE), "f4")
+    expected = np.sqrt(np.mean((np.asarray(pred) - high) ** 2, axis=(1, 2, 3)))
+    np.testing.assert_allclose(root_mean_square(pred, high), expected, atol=4e-3)
+    assert root_mean_square(high, high).max() == 0
+    for weights, loss in (
+        (dual.EnhancementWeights, _of_enhancement),
+        (dual.DenoisingWeights, _of_denoising),
+    ):
+        off = {field.name: 0.0 for field in dataclasses.fields(weights)}
+        value = loss(pred, high, weights(**off | {"square": 1.0}))
+        np.testing.assert_allclose(value, root_mean_square(pred, high).mean())
+
+
+def _of_enhancement(pred, high, weights):
+    light = jnp.ones_like(high)
+    return dual.enhancement_loss(
+        Enhanced(pred, light, pred, light), high, high, weights
+    )[0]
+
+
+def _of_denoising(pred, high, weights):
+    noise = jnp.zeros_like(high)
+    return dual.denoising_loss(Denoised(pred, noise, pred, noise), pred, high, weights)[
+        0
+    ]
+
+
 HARD = {
     "black": (0.0, 0.0),
     "flat": (0.5, 0.2),
@@ -107,7 +139,7 @@ def test_gradients_are_finite_where_nothing_varies(case):
         pred = low / illumination
         enhanced = Enhanced(pred, illumination, pred * 0.5, illumination)
         value, _ = dual.enhancement_loss(
-            enhanced, low, high, dual.EnhancementWeights(colour=1.0)
+            enhanced, low, high, dual.EnhancementWeights(colour=1.0, square=1.0)
         )
         denoised = Denoised(pred - logit, logit, pred, logit * 0)
         return (
@@ -116,7 +148,7 @@ def test_gradients_are_finite_where_nothing_varies(case):
                 denoised,
                 pred,
                 high,
-                dual.DenoisingWeights(detail=1.0, pixel=1.0, colour=1.0),
+                dual.DenoisingWeights(detail=1.0, pixel=1.0, square=1.0, colour=1.0),
             )[0]
         )
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowlight_jax.models import dual_global, dual_grid
+from lowlight_jax.models import dual_global, dual_grid, scene
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
@@ -25,7 +25,6 @@ from lowlight_jax.tasks.brightening import LIGHT
 from lowlight_jax.tasks.task import Network
 
 Params = Mapping[str, Any]
-_DARK = 1 / 255
 
 
 class Inputs(NamedTuple):
@@ -194,6 +193,118 @@ def _dual_denoise(
     return g.add(coarse, noise(g.sub(noisy, coarse), fine))
 
 
+# models.scene
+
+
+_TILES = (dual_global.THUMBNAIL_PX // scene.TILE_PX,) * 2  # along the sides
+
+
+class _Tiles(NamedTuple):
+    """`scene.Tiles`, NCHW; `brightest` are the maxima themselves, in [0, 1]."""
+
+    means: Value
+    maxima: Value
+    mean: Value
+    level: Value
+    brightest: Value
+
+
+def _tiles_of(g: Graph, thumbnail: Value) -> _Tiles:
+    brightest = _pooled(g, "MaxPool", thumbnail, scene.TILE_PX)
+    means = _log_dark(g, _pooled(g, "AveragePool", thumbnail, scene.TILE_PX))
+    mean = g.mean(means, 1, 2, 3)
+    maxima = g.sub(_log_dark(g, brightest), mean)
+    return _Tiles(g.sub(means, mean), maxima, mean, g.add(mean, 3.0), brightest)
+
+
+def _statistics(g: Graph, tiles: _Tiles) -> Value:
+    """`[1, 37, 1, 1]`."""
+    count = math.prod(_TILES)
+    values = _sorted(g, g.reshape(tiles.means, 3, count), count)
+    quantiles = g.mean(g.reshape(values, 3, scene.QUANTILES, -1), 2)
+    brightest = _sorted(g, g.reshape(tiles.maxima, 3, count), count)
+    tops = [g.mean(g.slice(brightest, 1, *ends), 1) for ends in scene.TOP]
+    values = g.concat(g.reshape(quantiles, 3, -1), *tops)
+    values = g.reshape(g.transpose(values, 1, 0), 1, -1, 1, 1)
+    return g.concat(values, tiles.level)
+
+
+def _curve_terms(layer: Layer, scale: float) -> dict[str, np.ndarray]:
+    """A layer that gives heights of knots, made to give what `_on_curve` takes.
+
+    With k knots at x_0 = 0, x_1, ..., a polyline is a line from its first height,
+    with a change of slope at each knot but the last: c + s_0 x + sum of
+    (s_i - s_(i-1)) max(x, x_i), where the constant makes up for max(x, x_i) being
+    x_i and not 0 before its knot. So a knot costs three passes over the image.
+    """
+    mix = np.zeros((scene.KNOTS, scene.KNOTS))  # rows: the constant, then slopes
+    for i in range(scene.KNOTS - 1):
+        slope = np.zeros(scene.KNOTS)
+        slope[i : i + 2] = -1 / scene.SPACING, 1 / scene.SPACING
+        mix[i + 1] += slope
+        if i + 2 < scene.KNOTS:
+            mix[i + 2] -= slope
+    mix[0, 0] = 1
+    mix[0] -= np.arange(scene.KNOTS - 1) * scene.SPACING @ mix[1:]
+    spread = scale * np.kron(mix.T, np.eye(3))
+    return {name: np.asarray(w, np.float64) @ spread for name, w in layer.items()}
+
+
+def _on_curve(
+    g: Graph,
+    log_light: Value,
+    mean: Value,
+    terms: list[Value],
+    everywhere: Callable[[Value], Value] = lambda term: term,
+) -> Value:
+    """`scene.on_curve` at log values, `[1, 3, h, w]`.
+
+    Args:
+      mean: what log values are relative to.
+      terms: `[1, 3, ...]` each, from `_split_terms`.
+      everywhere: `[1, 3, ...]` to `[1, 3, h, w]`, or what is broadcast to it.
+    """
+    x = g.sub(log_light, g.add(mean, scene.LOWEST))
+    x = g.clip(x, 0.0, scene.HIGHEST - scene.LOWEST)
+    constant, slope, *bends = map(everywhere, terms)
+    y = g.add(g.mul(x, slope), constant)
+    for i, bend in enumerate(bends, 1):
+        y = g.add(y, g.mul(g.at_least(x, i * scene.SPACING), bend))
+    return y
+
+
+def _split_terms(g: Graph, terms: Value, constant: Value | float) -> list[Value]:
+    """One value for each knot, with a number added to the first."""
+    first, *others = g.op("Split", terms, outputs=scene.KNOTS, axis=1)
+    return [g.add(first, constant), *others]
+
+
+def _over_window(
+    g: Graph, place: Value, low: Value, count: int
+) -> Callable[[Value], Value]:
+    """`scene.over_window`, from so many places along the sides to pixels of `low`."""
+    at_rows, at_columns = (
+        _between_places(g, place, axis, g.size(low, axis + 2), count) for axis in (0, 1)
+    )
+    at_columns = g.transpose(at_columns, 1, 0)
+    return lambda x: g.op("MatMul", at_rows, g.op("MatMul", x, at_columns))
+
+
+def _between_places(
+    g: Graph, place: Value, axis: int, size: Value, count: int
+) -> Value:
+    """`[size, count]`, `scene._between_places`."""
+    start, end = (g.slice(place, 0, i, i + 1) for i in (axis, axis + 2))
+    length = g.op("Cast", size, to=1)
+    pixels = g.op("Range", 0.0, g.op("Squeeze", length), 1.0)
+    at = g.div(g.add(pixels, 0.5), length)
+    at = g.add(start, g.mul(g.sub(end, start), at))
+    at = g.clip(g.sub(g.mul(at, float(count)), 0.5), 0.0, count - 1.0)
+    numbers = g.constant(np.arange(count, dtype=np.float32))
+    away = g.op("Abs", g.sub(g.reshape(at, -1, 1), numbers))
+    return g.op("Relu", g.sub(1.0, away))
+
+
 # models.dual_global
 
 
@@ -243,8 +354,12 @@ def _local_correction(
     x = g.conv(g.concat(*pooled), params["quarter"], relu=True)
     x = g.conv(x, params["mix"], relu=True)
     x = g.conv_transposed(x, params["up_half"], relu=True)
-    last = {name: scale * np.asarray(w) for name, w in params["up_full"].items()}
-    return g.conv_transposed(x, last)
+    return g.conv_transposed(x, _times(scale, params["up_full"]))
+
+
+def _times(scale: float, layer: Layer) -> dict[str, np.ndarray]:
+    """A layer that gives so many times as much."""
+    return {name: scale * np.asarray(w) for name, w in layer.items()}
 
 
 def _pooled(g: Graph, kind: str, x: Value, side: int) -> Value:
@@ -252,7 +367,7 @@ def _pooled(g: Graph, kind: str, x: Value, side: int) -> Value:
 
 
 def _log_dark(g: Graph, light: Value) -> Value:
-    return g.op("Log", g.add(light, _DARK))
+    return g.op("Log", g.add(light, scene.DARK))
 
 
 def _channel_mean(g: Graph, x: Value) -> Value:
@@ -269,92 +384,50 @@ def _sorted(g: Graph, x: Value, count: int) -> Value:
     return values
 
 
-class _Curve(NamedTuple):
-    """Polylines in log(value) relative to a mean, with evenly spaced knots."""
-
-    knots: int
-    lowest: float
-    highest: float
-
-    @property
-    def spacing(self) -> float:
-        return (self.highest - self.lowest) / (self.knots - 1)
-
-    def terms(self, layer: Layer, scale: float) -> dict[str, np.ndarray]:
-        """A layer that gives heights of knots, made to give what `at` takes.
-
-        With k knots at x_0 = 0, x_1, ..., a polyline is a line from its first height,
-        with a change of slope at each knot but the last: c + s_0 x + sum of
-        (s_i - s_(i-1)) max(x, x_i), where the constant makes up for max(x, x_i) being
-        x_i and not 0 before its knot. So a knot costs three passes over the image.
-        """
-        mix = np.zeros((self.knots, self.knots))  # rows: the constant, then slopes
-        for i in range(self.knots - 1):
-            slope = np.zeros(self.knots)
-            slope[i : i + 2] = -1 / self.spacing, 1 / self.spacing
-            mix[i + 1] += slope
-            if i + 2 < self.knots:
-                mix[i + 2] -= slope
-        mix[0, 0] = 1
-        mix[0] -= np.arange(self.knots - 1) * self.spacing @ mix[1:]
-        spread = scale * np.kron(mix.T, np.eye(3))
-        return {name: np.asarray(w, np.float64) @ spread for name, w in layer.items()}
-
-    def at(
-        self,
-        g: Graph,
-        low: Value,
-        mean: Value,
-        terms: list[Value],
-        everywhere: Callable[[Value], Value],
-    ) -> Value:
-        """What the curves are at `low`, `[1, 3, h, w]`.
-
-        Args:
-          mean: what log values are relative to.
-          terms: `[1, 3, ...]` each, from `terms`.
-          everywhere: `[1, 3, ...]` to `[1, 3, h, w]`, or what is broadcast to it.
-        """
-        x = g.sub(_log_dark(g, low), g.add(mean, self.lowest))
-        x = g.clip(x, 0.0, self.highest - self.lowest)
-        constant, slope, *bends = map(everywhere, terms)
-        y = g.add(g.mul(x, slope), constant)
-        for i, bend in enumerate(bends, 1):
-            y = g.add(y, g.mul(g.at_least(x, i * self.spacing), bend))
-        return y
-
-
-def _split_terms(g: Graph, terms: Value, curve: _Curve, constant: Value) -> list[Value]:
-    """One value for each knot, with a number added to the first."""
-    first, *others = g.op("Split", terms, outputs=curve.knots, axis=1)
-    return [g.add(first, constant), *others]
-
-
-def _tone_curve(
+def _scene_light(
     g: Graph,
     params: Params,
     low: Value,
     thumbnail: Value,
-    place: None,
+    place: Value,
     *,
     scale: float,
     less: float,
 ) -> tuple[Value, None]:
-    """`dual_global.ToneCurve`, as `_global_enhance` wants it."""
-    del place
-    curve = _Curve(dual_global._KNOTS, dual_global._LOWEST, dual_global._HIGHEST)
-    light = _log_dark(g, _pooled(g, "AveragePool", thumbnail, dual_global._TILE_PX))
-    count = (dual_global.THUMBNAIL_PX // dual_global._TILE_PX) ** 2
-    mean = g.mean(light, 1, 2, 3)
-    values = _sorted(g, g.reshape(light, 3, count), count)
-    parts = g.reshape(values, 3, dual_global._QUANTILES, -1)
-    quantiles = g.sub(g.transpose(g.mean(parts, 2), 2, 1, 0), mean)
-    x = g.concat(g.reshape(quantiles, 1, -1, 1, 1), g.add(mean, 3.0))
-    x = g.conv(x, params["hidden"], relu=True)
-    terms = g.conv(x, curve.terms(params["heights"], scale))
-    constant = g.mul(g.add(mean, 1.0 + less), -scale)
-    terms = _split_terms(g, terms, curve, constant)
-    return curve.at(g, low, mean, terms, lambda term: term), None
+    """`dual_global.SceneLight`, as `_global_enhance` wants it."""
+    tiles = _tiles_of(g, thumbnail)
+    levels = g.op("Expand", tiles.level, g.integers(1, 1, *_TILES))
+
+    def conv(x: Value, name: str, stride: int = 1) -> Value:
+        return g.conv(x, params[name], stride=stride, relu=True)
+
+    def up(x: Value, name: str) -> Value:
+        return g.conv_transposed(x, params[name], relu=True)
+
+    x = conv(g.concat(tiles.means, tiles.maxima, levels), "tiles")
+    for name in ("to_half", "to_quarter", "to_eighth"):
+        x = conv(x, name, stride=2)
+    known = conv(g.reshape(g.transpose(x, 0, 2, 3, 1), 1, -1, 1, 1), "memory")
+    seen = g.concat(conv(_statistics(g, tiles), "hidden"), known)
+    terms = g.conv(seen, _curve_terms(params["heights"], 1.0))
+
+    curved = _on_curve(g, tiles.means, 0.0, _split_terms(g, terms, -1.0))
+    curved = g.op("Exp", g.add(tiles.means, curved))
+    curved = g.sub(g.mul(g.op("Min", curved, 2.0), 4.0), 2.0)
+    whole = conv(g.concat(curved, tiles.means, levels), "map")
+    half = conv(whole, "map_to_half", stride=2)
+    x = conv(half, "map_to_quarter", stride=2)
+    x = g.add(x, g.conv(seen, params["map_show_scene"]))
+    x = g.add(x, conv(x, "map_quarter"))
+    x = g.add(up(x, "map_up_half"), half)
+    x = g.add(up(x, "map_up_whole"), whole)
+    of_tiles = g.conv(conv(x, "map_merge"), _times(scale, params["map_end"]))
+
+    constant = g.mul(g.add(tiles.mean, 1.0 + less), -scale)
+    terms = _split_terms(g, g.mul(terms, scale), constant)
+    at_curve = _on_curve(g, _log_dark(g, low), tiles.mean, terms)
+    over_window = _over_window(g, place, low, _TILES[0])
+    return g.add(at_curve, over_window(of_tiles)), None
 
 
 def _global_denoise(
@@ -437,61 +510,28 @@ def _curve_grid(
     less: float,
 ) -> tuple[Value, Value]:
     """`dual_grid.CurveGrid`, its log gain as `_global_enhance` wants it."""
-    curve = _Curve(dual_grid._KNOTS, dual_grid._LOWEST, dual_grid._HIGHEST)
-    side = dual_global.THUMBNAIL_PX // dual_grid._TILE_PX
-    tile_means = _pooled(g, "AveragePool", thumbnail, dual_grid._TILE_PX)
-    tile_maxima = _pooled(g, "MaxPool", thumbnail, dual_grid._TILE_PX)
-    means, maxima = _log_dark(g, tile_means), _log_dark(g, tile_maxima)
-    mean = g.mean(means, 1, 2, 3)
-    level = g.add(mean, 3.0)
-    means, maxima = g.sub(means, mean), g.sub(maxima, mean)
-    values = _sorted(g, g.reshape(means, 3, side**2), side**2)
-    quantiles = g.mean(g.reshape(values, 3, dual_grid._QUANTILES, -1), 2)
-    brightest = _sorted(g, g.reshape(maxima, 3, side**2), side**2)
-    tops = [g.mean(g.slice(brightest, 1, *ends), 1) for ends in dual_grid._TOP]
-    statistics = g.concat(g.reshape(quantiles, 3, -1), *tops)
-    statistics = g.reshape(g.transpose(statistics, 1, 0), 1, -1, 1, 1)
-    scene = g.conv(g.concat(statistics, level), params["hidden"], relu=True)
-    levels = g.op("Expand", level, g.integers(1, 1, side, side))
-    x = g.conv(g.concat(means, maxima, levels), params["tiles"], relu=True)
+    tiles = _tiles_of(g, thumbnail)
+    seen = g.conv(_statistics(g, tiles), params["hidden"], relu=True)
+    levels = g.op("Expand", tiles.level, g.integers(1, 1, *_TILES))
+    x = g.concat(tiles.means, tiles.maxima, levels)
+    x = g.conv(x, params["tiles"], relu=True)
     x = g.conv(x, params["to_half"], stride=2, relu=True)
     x = g.conv(x, params["to_places"], stride=2, relu=True)
-    x = g.op("Relu", g.add(x, g.conv(scene, params["show_scene"])))
+    x = g.op("Relu", g.add(x, g.conv(seen, params["show_scene"])))
     x = g.conv(x, params["places"], relu=True)
     terms = g.add(
-        g.conv(scene, curve.terms(params["heights_scene"], scale)),
-        g.conv(x, curve.terms(params["heights_places"], scale)),
+        g.conv(seen, _curve_terms(params["heights_scene"], scale)),
+        g.conv(x, _curve_terms(params["heights_places"], scale)),
     )
-    terms = _split_terms(g, terms, curve, g.mul(g.add(mean, 1.0 + less), -scale))
-    at_rows, at_columns = (
-        _between_places(g, place, axis, g.size(low, axis + 2), side // 4)
-        for axis in (0, 1)
-    )
-    at_columns = g.transpose(at_columns, 1, 0)
-
-    def everywhere(term: Value) -> Value:
-        return g.op("MatMul", at_rows, g.op("MatMul", term, at_columns))
-
-    whites = g.op("ReduceMax", tile_maxima, axes=(1,), keepdims=1)
-    whites = _sorted(g, g.reshape(whites, 1, side**2), side**2)
-    white = g.slice(whites, 1, side**2 - dual_grid._WHITEST, side**2)
+    terms = _split_terms(g, terms, g.mul(g.add(tiles.mean, 1.0 + less), -scale))
+    over_window = _over_window(g, place, low, _TILES[0] // 4)
+    whites = g.op("ReduceMax", tiles.brightest, axes=(1,), keepdims=1)
+    count = math.prod(_TILES)
+    whites = _sorted(g, g.reshape(whites, 1, count), count)
+    white = g.slice(whites, 1, count - dual_grid._WHITEST, count)
     white = g.reshape(g.mean(white, 1), 1, 1, 1, 1)
-    return curve.at(g, low, mean, terms, everywhere), _log_toe(g, low, white)
-
-
-def _between_places(
-    g: Graph, place: Value, axis: int, size: Value, count: int
-) -> Value:
-    """`[size, count]`, `dual_grid._between_places`."""
-    start, end = (g.slice(place, 0, i, i + 1) for i in (axis, axis + 2))
-    length = g.op("Cast", size, to=1)
-    pixels = g.op("Range", 0.0, g.op("Squeeze", length), 1.0)
-    at = g.div(g.add(pixels, 0.5), length)
-    at = g.add(start, g.mul(g.sub(end, start), at))
-    at = g.clip(g.sub(g.mul(at, float(count)), 0.5), 0.0, count - 1.0)
-    numbers = g.constant(np.arange(count, dtype=np.float32))
-    away = g.op("Abs", g.sub(g.reshape(at, -1, 1), numbers))
-    return g.op("Relu", g.sub(1.0, away))
+    log_gain = _on_curve(g, _log_dark(g, low), tiles.mean, terms, over_window)
+    return log_gain, _log_toe(g, low, white)
 
 
 def _log_toe(g: Graph, low: Value, white: Value) -> Value:
@@ -551,7 +591,7 @@ _MODULES = {
     CNN: (_cnn, None),
     DualNetwork: (_dual_enhance, _dual_denoise),
     DualGlobalNetwork: (
-        partial(_global_enhance, coarse=_tone_curve, min_gain=1.0),
+        partial(_global_enhance, coarse=_scene_light, min_gain=1.0),
         _global_denoise,
     ),
     DualGridNetwork: (
