@@ -4,8 +4,9 @@
 
 DIR is LOL as it is distributed, or a folder with low/, high/ and pairs.csv. For the
 first minutes the enhancement module learns the exposure of whole scenes alone, from
-thumbnails; then both modules are trained together. The weights that ship are trained
-on all pairs (`--config.data.validation_every=0`). LOL's official protocol holds out
+thumbnails. Then both modules are trained together, but for the coarse illumination: on
+crops, over and over, it would learn the training's scenes by heart, and tell less of
+others. The weights that ship are trained on all pairs (`--config.data.validation_every=0`). LOL's official protocol holds out
 images whose scenes are trained on; `--config.data.validation_by=image` does too. Crops
 are not mirrored or turned: the network knows scenes again by where things are.
 
@@ -27,7 +28,7 @@ VARIANTS = {
     "no_global": {"model.uses_thumbnail": False},
     "no_own_output": {
         "phases.joint.steps": 0,
-        "phases.denoise.steps": 9000,
+        "phases.denoise.steps": 5600,
         "phases.denoise.learning_rate": 4e-3,
         "enhanced_fraction": 0.0,
     },
@@ -43,10 +44,11 @@ VARIANTS = {
 
 def get_config(arg: str = ""):
     c = dual_global_config()
-    c.phases.scene.steps = 3000
+    c.phases.scene.steps = 2400
     c.phases.scene.learning_rate = 2e-3
+    c.kept_parts = ("enhancement/coarse",)
     c.phases.enhance.steps = 0
-    c.phases.joint.steps = 9000
+    c.phases.joint.steps = 5600
     c.phases.joint.learning_rate = 3e-3
     c.augment.dark_stops = 0.7
     c.augment.geometry.flips = False
@@ -55,5 +57,5 @@ def get_config(arg: str = ""):
     c.loss.enhancement.square = 1.0
     c.loss.denoising.pixel = 1.0
     c.loss.denoising.square = 1.0
-    c.evaluate_every_steps = 3000
+    c.evaluate_every_steps = 2400
     return apply_variant(c, arg, VARIANTS)

@@ -57,11 +57,10 @@ _SMALL = nn.initializers.normal(1e-3)  # an untrained layer then gives almost 0
 class SceneLight(nn.Module):
     """The coarse stage: log gain by a curve of a pixel's value and a map of places.
 
-    What the curves are is read off statistics of the thumbnail and off a memory: a
-    dense layer over features that keep their place, which knows scenes again. Of two
-    ways to brighten a scene it takes that of the training's. The map corrects what the
-    curves give, tile by tile, from convolutions over the whole of it. With all heights
-    0 the thumbnail's mean becomes exp(-1).
+    The curves are read off statistics of the thumbnail and off a memory: a dense layer
+    over features that keep their place, which knows scenes again and gives them the
+    light that they had in training. The map corrects, tile by tile, what the curves
+    make of the thumbnail. With both 0 the thumbnail's mean becomes exp(-1).
     """
 
     dtype: DTypeLike = jnp.float32

@@ -2,7 +2,7 @@
 
 A backlit scene needs one gain for the person and another for the sky. So the coarse
 illumination of this member of the dual family is not one curve for the picture, as in
-`dual_global`, but a curve for each of 8 by 8 places, all read off one thumbnail of the
+`dual_global`, but one for each of 8 by 8 places, all read off one thumbnail of the
 whole picture and interpolated between the places. A curve acts on a pixel's own value,
 so it leaves no halo at the edge of the sky; and the grid is the same for every window
 of a picture, so that tiles agree.

@@ -45,6 +45,7 @@ class Settings:
         that a picture that is bright already is left as it is; chosen.
       enhanced_fraction: phase "denoise": of the images whose noisy side is the
         enhancement module's own output; the others get synthetic noise.
+      kept_parts: modules, by path, whose parameters phase "joint" leaves as they are.
       max_noise_u8: standard deviation of that synthetic noise, at most.
     """
 
@@ -58,6 +59,7 @@ class Settings:
     dark_stops: float = 0.0
     identity_fraction: float = 0.0
     enhanced_fraction: float = 0.5
+    kept_parts: tuple[str, ...] = ()
     max_noise_u8: float = 40.0
 
 

@@ -74,6 +74,7 @@ def make_settings(config: ConfigDict) -> Settings:
         dark_stops=config.augment.dark_stops,
         identity_fraction=config.identity_fraction,
         enhanced_fraction=config.enhanced_fraction,
+        kept_parts=config.kept_parts,
         max_noise_u8=config.max_noise_u8,
     )
 
