@@ -94,7 +94,7 @@ def base_config() -> ConfigDict:
     c.damage = _defaults(Damage)  # ops/damage.py; of photographs, phase "repair"
     c.identity_fraction = 0.0  # [0, 1], of crops that are not dark at all
     c.enhanced_fraction = 0.5  # [0, 1], phase "denoise": noise from phase 1's output
-    # Modules, by path like ("enhancement/coarse",), that phase "joint" leaves as they are.
+    # Modules, by path like ("enhancement/coarse",), that phase "joint" does not change.
     c.kept_parts = ()
     c.max_noise_u8 = 40.0  # >= 0, of the synthetic noise, 8-bit code units
 

@@ -19,15 +19,14 @@ from lowlight_jax.ops.thumbnail import THUMBNAIL_PX, make_thumbnail
 from lowlight_jax.tasks.brightening import _pairs, _thumbnails
 from lowlight_jax.tasks.task import Settings, make_objective
 from lowlight_jax.training.data import _examples, _WithThumbnails
-from lowlight_jax.types import WHOLE
 
 NETWORK = DualGlobalNetwork()
-PLACE = np.float32([WHOLE])
 
 
 @pytest.fixture(scope="module")
 def untrained():
-    return init_params(NETWORK, jax.random.key(0))
+    inputs = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3))
+    return NETWORK.init(jax.random.key(0), *inputs)["params"]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +44,6 @@ def params(untrained):
 @pytest.fixture(scope="module")
 def enhancer(params):
     return Runner(NETWORK, params)
-
-
-def place_of(inside, whole, size):
-    """Where a picture padded to `whole` lies in itself, `[1, 4]`."""
-    top, left = (-part.start for part in inside)
-    height, width = whole.shape[:2]
-    return np.float32([[top, left, top + height, left + width]]) / [[*size, *size]]
 
 
 def photograph(h, w, c=3, seed=0):
@@ -101,7 +93,7 @@ def test_fewer_than_100_000_parameters():
 def test_the_image_model_holds(params):
     """low = enhanced * illumination, noisy = clean + noise, in both stages."""
     low = photograph(32, 40)[None] / np.float32(255)
-    out = NETWORK.apply({"params": params}, low, make_thumbnail(low[0])[None], PLACE)
+    out = NETWORK.apply({"params": params}, low, make_thumbnail(low[0])[None])
     enhanced, denoised = out.enhanced, out.denoised
     for pred, illumination in (
         (enhanced.pred, enhanced.illumination),
@@ -122,9 +114,7 @@ def test_an_untrained_network_brings_every_scene_to_one_brightness(untrained):
     for darkness in (1, 2, 4):
         low = photograph(64, 64)[None] / np.float32(255 * darkness)
         thumbnail = make_thumbnail(low[0])[None]
-        coarse = NETWORK.apply(
-            variables, low, thumbnail, PLACE, method="enhance"
-        ).coarse_pred
+        coarse = NETWORK.apply(variables, low, thumbnail, method="enhance").coarse_pred
         assert 0.3 < np.median(coarse) < 0.5
 
 
@@ -137,38 +127,8 @@ def test_the_scene_decides_unless_it_is_not_used(params):
         (NETWORK, True),
         (NETWORK.copy(uses_thumbnail=False), False),
     ):
-        a, b = (
-            network.apply({"params": params}, low, s, PLACE).pred
-            for s in (dark, bright)
-        )
+        a, b = (network.apply({"params": params}, low, s).pred for s in (dark, bright))
         assert (float(jnp.abs(a - b).max()) > 0.05) == differs
-
-
-def test_a_map_of_the_picture_lies_where_its_window_does(params):
-    """Of one value everywhere, told a scene that is brighter at the right."""
-    low = jnp.full((1, 64, 64, 3), 0.1)
-    scene = make_thumbnail(photograph(64, 64))[None]
-
-    def coarse(window, place):
-        return NETWORK.apply(
-            {"params": params}, window, scene, jnp.float32([place]), method="enhance"
-        ).coarse_pred
-
-    whole = coarse(low, WHOLE)
-    assert np.ptp(whole) > 0.01
-    part = coarse(low[:, 32:, 16:48], (0.5, 0.25, 1.0, 0.75))
-    np.testing.assert_allclose(part, whole[:, 32:, 16:48], atol=1e-5)
-
-
-def test_where_things_are_makes_the_scene(params):
-    """Two thumbnails of the same statistics get other curves."""
-    scene = make_thumbnail(photograph(64, 64))[None]
-    dark = jnp.full((1, 16, 16, 3), 0.1)
-    one, other = (
-        NETWORK.apply({"params": params}, dark, s, PLACE, method="enhance").coarse_pred
-        for s in (scene, scene[:, ::-1, ::-1])
-    )
-    assert abs(one.mean() - other.mean()) > 1e-3
 
 
 def test_bands_are_what_they_say():
@@ -201,7 +161,7 @@ def test_a_bright_image_stays(enhancer):
 def test_a_scene_of_another_shape_is_refused(params):
     low = jnp.zeros((2, 16, 16, 3))
     with pytest.raises(ValueError, match=r"have shape \(1, 32, 32, 3\); expected"):
-        NETWORK.apply({"params": params}, low, jnp.zeros((1, 32, 32, 3)), PLACE)
+        NETWORK.apply({"params": params}, low, jnp.zeros((1, 32, 32, 3)))
 
 
 def test_nothing_beyond_the_reach_is_seen(params):
@@ -209,7 +169,7 @@ def test_nothing_beyond_the_reach_is_seen(params):
     thumbnail = jnp.full((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), 0.3)
 
     def probe(image):  # a block in phase with the stride
-        pred = NETWORK.apply({"params": params}, image, thumbnail, PLACE).pred
+        pred = NETWORK.apply({"params": params}, image, thumbnail).pred
         return pred[0, 80:88, 80:88].sum()
 
     seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
@@ -231,8 +191,7 @@ def test_tiles_equal_the_whole_image(params, enhancer, size, kind, channels):
     whole, inside = in_one_piece(image, overlap_px(NETWORK), NETWORK.stride)
     whole = np.broadcast_to(np.float32(whole) / full, (*whole.shape[:2], 3))
     thumbnail = make_thumbnail(image)[None]
-    place = place_of(inside, whole, size)
-    pred = NETWORK.apply({"params": params}, whole[None], thumbnail, place).pred[0]
+    pred = NETWORK.apply({"params": params}, whole[None], thumbnail).pred[0]
     pred = pred[inside]
     if channels == 1:
         pred = pred.mean(-1, keepdims=True)
@@ -252,9 +211,8 @@ def test_many_sizes_compile_a_handful_of_times(params):
 def test_without_denoising_it_is_the_enhancement_module(params, enhancer):
     image = photograph(48, 48)
     window = reflected_window(image, -8, -8, 144, 144)[None] / np.float32(255)
-    place = np.float32([[-8, -8, 136, 136]]) / 48
     pred = NETWORK.apply(
-        {"params": params}, window, make_thumbnail(image)[None], place, method="enhance"
+        {"params": params}, window, make_thumbnail(image)[None], method="enhance"
     ).pred[0, 8:56, 8:56]
     expected = np.rint(np.clip(pred, 0, 1) * 255)
     np.testing.assert_allclose(enhancer(image, denoise=0), expected, atol=1)
@@ -355,7 +313,6 @@ def test_a_scene_is_varied_as_its_crop(sides):
 @pytest.mark.parametrize(
     "phase, trained",
     [
-        ("scene", {"enhancement"}),
         ("enhance", {"enhancement"}),
         ("denoise", {"denoising"}),
         ("joint", {"enhancement", "denoising"}),

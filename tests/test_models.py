@@ -13,6 +13,7 @@ PARAMETERS = {
     "dual": 93_705,
     "dual_global": 99_073,
     "dual_grid": 123_799,
+    "dual_scene": 99_930,
     "cnn": 48_003,
     "inpaint": 921_395,
     "mirnet": 31_844_449,

@@ -296,6 +296,14 @@ def test_modules_of_another_network_are_taken_over(tmp_path, capsys):
             _initial_params(config, network, jax.random.key(0))
 
 
+def test_a_part_to_keep_that_there_is_not(tmp_path):
+    config = small_config(kept_parts=("coarse",))
+    with pytest.raises(
+        ConfigError, match="has no module 'coarse'; expected paths like"
+    ):
+        train_and_evaluate(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -312,7 +320,7 @@ def test_modules_of_another_network_are_taken_over(tmp_path, capsys):
         ({"damage.max_size_px": 1}, "damage.min_size_px is 4, damage.max_size_px 1"),
         (
             {"model.name": "unet"},
-            "no model 'unet'; expected one of dual, dual_global, dual_grid, cnn",
+            "no model 'unet'; expected one of dual, dual_global, dual_grid, dual_scene",
         ),
     ],
 )

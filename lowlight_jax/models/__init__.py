@@ -11,6 +11,7 @@ from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
 from lowlight_jax.models.dual_grid import DualGridNetwork
+from lowlight_jax.models.dual_scene import DualSceneNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
 from lowlight_jax.models.mirnet import MIRNet
 from lowlight_jax.tasks.task import Network, example_inputs
@@ -20,6 +21,7 @@ MODELS: dict[str, type[Network]] = {
     "dual": DualNetwork,
     "dual_global": DualGlobalNetwork,
     "dual_grid": DualGridNetwork,
+    "dual_scene": DualSceneNetwork,
     "cnn": CNN,
     "mirnet": MIRNet,
     "inpaint": InpaintNetwork,

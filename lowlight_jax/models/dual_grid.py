@@ -24,7 +24,6 @@ from lowlight_jax.models.dual_global import (
 )
 from lowlight_jax.models.layers import Conv
 from lowlight_jax.models.scene import (
-    KNOTS,
     log_value,
     on_curve,
     over_window,
@@ -36,6 +35,7 @@ from lowlight_jax.types import Images, Places, Thumbnails
 _BLACK = 6 / 255  # of a picture with white in it: half the gain is taken away
 _WHITEST = 8  # of 1024 tiles
 _MIN_GAIN = 0.5  # a bright sky may become darker, as in a fusion of exposures
+_KNOTS = 8  # of a curve
 _SMALL = nn.initializers.normal(1e-3)  # an untrained layer then gives almost 0
 
 
@@ -70,7 +70,7 @@ class CurveGrid(nn.Module):
         x = nn.relu(x + conv(32, "show_scene", kernel_px=1)(scene))
         x = nn.relu(conv(32, "places")(x))
         heights = [
-            conv(3 * KNOTS, f"heights_{name}", kernel_px=1, kernel_init=_SMALL)(y)
+            conv(3 * _KNOTS, f"heights_{name}", kernel_px=1, kernel_init=_SMALL)(y)
             for name, y in (("scene", scene), ("places", x))
         ]
         heights = sum(heights).astype(jnp.float32)
@@ -94,8 +94,10 @@ def _log_toe(low: Images, white: jax.Array) -> jax.Array:
 
 
 class DualGridNetwork(DualGlobalNetwork):
-    """`DualGlobalNetwork` with a grid of curves, and more to denoise with."""
+    """`DualGlobalNetwork` with `CurveGrid`; its methods take a place too."""
 
+    phases = ("scene", "enhance", "denoise", "joint", "supervised")
+    sees_place = True
     only_for_dark = False
 
     def setup(self) -> None:

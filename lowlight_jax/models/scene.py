@@ -21,9 +21,7 @@ DARK = 1 / 255  # added before logarithms: the step of 8 bits
 TILE_PX = 4  # of the thumbnail
 QUANTILES = 8  # parts of equal size that a channel's sorted values are averaged over
 TOP = (896, 960), (960, 992), (992, 1016), (1016, 1024)  # of 1024 sorted maxima
-KNOTS = 8  # of a curve
-LOWEST, HIGHEST = -2.0, 3.0  # where they lie: log(value / mean of the thumbnail)
-SPACING = (HIGHEST - LOWEST) / (KNOTS - 1)
+LOWEST, HIGHEST = -2.0, 3.0  # where knots lie: log(value / mean of the thumbnail)
 
 
 class Tiles(NamedTuple):
@@ -56,18 +54,23 @@ def tiles_of(thumbnail: Thumbnails) -> Tiles:
     return Tiles(means - mean, maxima - mean, mean, mean + 3.0, light)
 
 
+def quantiles(tiles: Tiles) -> jax.Array:
+    """`[b, 1, 1, 24]`: each channel's sorted means of tiles, averaged in 8 parts."""
+    b = len(tiles.means)
+    values = jnp.sort(tiles.means.reshape(b, -1, 3), axis=1)
+    return values.reshape(b, QUANTILES, -1, 3).mean(2).reshape(b, 1, 1, -1)
+
+
 def statistics(tiles: Tiles) -> jax.Array:
-    """`[b, 1, 1, 37]`: quantiles of means, the highest maxima, the level.
+    """`[b, 1, 1, 37]`: quantiles, the highest maxima, the level.
 
     How far highlights lie below white shows how under-exposed the picture is.
     """
     b = len(tiles.means)
-    quantiles = jnp.sort(tiles.means.reshape(b, -1, 3), axis=1)
-    quantiles = quantiles.reshape(b, QUANTILES, -1, 3).mean(2)
     maxima = jnp.sort(tiles.maxima.reshape(b, -1, 3), axis=1)
     top = jnp.stack([maxima[:, i:j].mean(1) for i, j in TOP], axis=1)
-    values = jnp.concatenate([quantiles, top], axis=1).reshape(b, 1, 1, -1)
-    return jnp.concatenate([values, tiles.level], axis=-1)
+    top = top.reshape(b, 1, 1, -1)
+    return jnp.concatenate([quantiles(tiles), top, tiles.level], axis=-1)
 
 
 def log_value(light: Images, tiles: Tiles) -> Images:
@@ -82,11 +85,13 @@ def on_curve(heights: jax.Array, value: Images) -> Images:
       heights: `[b, h, w, knots * 3]`, of h and w what broadcasts to those of `value`.
       value: `[b, h, w, 3]`, see `log_value`.
     """
-    heights = heights.reshape(*heights.shape[:3], KNOTS, 3)
-    position = jnp.clip((value - LOWEST) / SPACING, 0.0, KNOTS - 1.0)
+    knots = heights.shape[-1] // 3
+    heights = heights.reshape(*heights.shape[:3], knots, 3)
+    spacing = (HIGHEST - LOWEST) / (knots - 1)
+    position = jnp.clip((value - LOWEST) / spacing, 0.0, knots - 1.0)
     return sum(
         jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) * heights[..., i, :]
-        for i in range(KNOTS)
+        for i in range(knots)
     )
 
 

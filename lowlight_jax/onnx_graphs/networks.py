@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowlight_jax.models import dual_global, dual_grid, scene
+from lowlight_jax.models import dual_global, dual_grid, dual_scene, scene
 from lowlight_jax.models.cnn import CNN
 from lowlight_jax.models.dual import DualNetwork
 from lowlight_jax.models.dual_global import DualGlobalNetwork
 from lowlight_jax.models.dual_grid import DualGridNetwork
+from lowlight_jax.models.dual_scene import DualSceneNetwork
 from lowlight_jax.models.inpaint import InpaintNetwork
 from lowlight_jax.onnx_graphs.builder import Graph, Layer, Value
 from lowlight_jax.tasks import brightening
@@ -229,53 +230,64 @@ def _statistics(g: Graph, tiles: _Tiles) -> Value:
     return g.concat(values, tiles.level)
 
 
-def _curve_terms(layer: Layer, scale: float) -> dict[str, np.ndarray]:
-    """A layer that gives heights of knots, made to give what `_on_curve` takes.
+class _Curve(NamedTuple):
+    """Polylines in log(value) relative to a mean, with evenly spaced knots."""
 
-    With k knots at x_0 = 0, x_1, ..., a polyline is a line from its first height,
-    with a change of slope at each knot but the last: c + s_0 x + sum of
-    (s_i - s_(i-1)) max(x, x_i), where the constant makes up for max(x, x_i) being
-    x_i and not 0 before its knot. So a knot costs three passes over the image.
-    """
-    mix = np.zeros((scene.KNOTS, scene.KNOTS))  # rows: the constant, then slopes
-    for i in range(scene.KNOTS - 1):
-        slope = np.zeros(scene.KNOTS)
-        slope[i : i + 2] = -1 / scene.SPACING, 1 / scene.SPACING
-        mix[i + 1] += slope
-        if i + 2 < scene.KNOTS:
-            mix[i + 2] -= slope
-    mix[0, 0] = 1
-    mix[0] -= np.arange(scene.KNOTS - 1) * scene.SPACING @ mix[1:]
-    spread = scale * np.kron(mix.T, np.eye(3))
-    return {name: np.asarray(w, np.float64) @ spread for name, w in layer.items()}
+    knots: int
+
+    @property
+    def spacing(self) -> float:
+        return (scene.HIGHEST - scene.LOWEST) / (self.knots - 1)
+
+    def terms(self, layer: Layer, scale: float) -> dict[str, np.ndarray]:
+        """A layer that gives heights of knots, made to give what `at` takes.
+
+        With k knots at x_0 = 0, x_1, ..., a polyline is a line from its first height,
+        with a change of slope at each knot but the last: c + s_0 x + sum of
+        (s_i - s_(i-1)) max(x, x_i), where the constant makes up for max(x, x_i) being
+        x_i and not 0 before its knot. So a knot costs three passes over the image.
+        """
+        mix = np.zeros((self.knots, self.knots))  # rows: the constant, then slopes
+        for i in range(self.knots - 1):
+            slope = np.zeros(self.knots)
+            slope[i : i + 2] = -1 / self.spacing, 1 / self.spacing
+            mix[i + 1] += slope
+            if i + 2 < self.knots:
+                mix[i + 2] -= slope
+        mix[0, 0] = 1
+        mix[0] -= np.arange(self.knots - 1) * self.spacing @ mix[1:]
+        spread = scale * np.kron(mix.T, np.eye(3))
+        return {name: np.asarray(w, np.float64) @ spread for name, w in layer.items()}
+
+    def at(
+        self,
+        g: Graph,
+        log_light: Value,
+        mean: Value,
+        terms: list[Value],
+        everywhere: Callable[[Value], Value] = lambda term: term,
+    ) -> Value:
+        """What the curves are at log values, `[1, 3, h, w]`.
+
+        Args:
+          mean: what log values are relative to.
+          terms: `[1, 3, ...]` each, from `terms`.
+          everywhere: `[1, 3, ...]` to `[1, 3, h, w]`, or what is broadcast to it.
+        """
+        x = g.sub(log_light, g.add(mean, scene.LOWEST))
+        x = g.clip(x, 0.0, scene.HIGHEST - scene.LOWEST)
+        constant, slope, *bends = map(everywhere, terms)
+        y = g.add(g.mul(x, slope), constant)
+        for i, bend in enumerate(bends, 1):
+            y = g.add(y, g.mul(g.at_least(x, i * self.spacing), bend))
+        return y
 
 
-def _on_curve(
-    g: Graph,
-    log_light: Value,
-    mean: Value,
-    terms: list[Value],
-    everywhere: Callable[[Value], Value] = lambda term: term,
-) -> Value:
-    """`scene.on_curve` at log values, `[1, 3, h, w]`.
-
-    Args:
-      mean: what log values are relative to.
-      terms: `[1, 3, ...]` each, from `_split_terms`.
-      everywhere: `[1, 3, ...]` to `[1, 3, h, w]`, or what is broadcast to it.
-    """
-    x = g.sub(log_light, g.add(mean, scene.LOWEST))
-    x = g.clip(x, 0.0, scene.HIGHEST - scene.LOWEST)
-    constant, slope, *bends = map(everywhere, terms)
-    y = g.add(g.mul(x, slope), constant)
-    for i, bend in enumerate(bends, 1):
-        y = g.add(y, g.mul(g.at_least(x, i * scene.SPACING), bend))
-    return y
-
-
-def _split_terms(g: Graph, terms: Value, constant: Value | float) -> list[Value]:
+def _split_terms(
+    g: Graph, terms: Value, curve: _Curve, constant: Value | float
+) -> list[Value]:
     """One value for each knot, with a number added to the first."""
-    first, *others = g.op("Split", terms, outputs=scene.KNOTS, axis=1)
+    first, *others = g.op("Split", terms, outputs=curve.knots, axis=1)
     return [g.add(first, constant), *others]
 
 
@@ -384,50 +396,31 @@ def _sorted(g: Graph, x: Value, count: int) -> Value:
     return values
 
 
-def _scene_light(
+def _tone_curve(
     g: Graph,
     params: Params,
     low: Value,
     thumbnail: Value,
-    place: Value,
+    place: None,
     *,
     scale: float,
     less: float,
 ) -> tuple[Value, None]:
-    """`dual_global.SceneLight`, as `_global_enhance` wants it."""
-    tiles = _tiles_of(g, thumbnail)
-    levels = g.op("Expand", tiles.level, g.integers(1, 1, *_TILES))
-
-    def conv(x: Value, name: str, stride: int = 1) -> Value:
-        return g.conv(x, params[name], stride=stride, relu=True)
-
-    def up(x: Value, name: str) -> Value:
-        return g.conv_transposed(x, params[name], relu=True)
-
-    x = conv(g.concat(tiles.means, tiles.maxima, levels), "tiles")
-    for name in ("to_half", "to_quarter", "to_eighth"):
-        x = conv(x, name, stride=2)
-    known = conv(g.reshape(g.transpose(x, 0, 2, 3, 1), 1, -1, 1, 1), "memory")
-    seen = g.concat(conv(_statistics(g, tiles), "hidden"), known)
-    terms = g.conv(seen, _curve_terms(params["heights"], 1.0))
-
-    curved = _on_curve(g, tiles.means, 0.0, _split_terms(g, terms, -1.0))
-    curved = g.op("Exp", g.add(tiles.means, curved))
-    curved = g.sub(g.mul(g.op("Min", curved, 2.0), 4.0), 2.0)
-    whole = conv(g.concat(curved, tiles.means, levels), "map")
-    half = conv(whole, "map_to_half", stride=2)
-    x = conv(half, "map_to_quarter", stride=2)
-    x = g.add(x, g.conv(seen, params["map_show_scene"]))
-    x = g.add(x, conv(x, "map_quarter"))
-    x = g.add(up(x, "map_up_half"), half)
-    x = g.add(up(x, "map_up_whole"), whole)
-    of_tiles = g.conv(conv(x, "map_merge"), _times(scale, params["map_end"]))
-
-    constant = g.mul(g.add(tiles.mean, 1.0 + less), -scale)
-    terms = _split_terms(g, g.mul(terms, scale), constant)
-    at_curve = _on_curve(g, _log_dark(g, low), tiles.mean, terms)
-    over_window = _over_window(g, place, low, _TILES[0])
-    return g.add(at_curve, over_window(of_tiles)), None
+    """`dual_global.ToneCurve`, as `_global_enhance` wants it."""
+    del place
+    curve = _Curve(dual_global._KNOTS)
+    light = _log_dark(g, _pooled(g, "AveragePool", thumbnail, scene.TILE_PX))
+    count = math.prod(_TILES)
+    mean = g.mean(light, 1, 2, 3)
+    values = _sorted(g, g.reshape(light, 3, count), count)
+    parts = g.reshape(values, 3, scene.QUANTILES, -1)
+    quantiles = g.sub(g.transpose(g.mean(parts, 2), 2, 1, 0), mean)
+    x = g.concat(g.reshape(quantiles, 1, -1, 1, 1), g.add(mean, 3.0))
+    x = g.conv(x, params["hidden"], relu=True)
+    terms = g.conv(x, curve.terms(params["heights"], scale))
+    constant = g.mul(g.add(mean, 1.0 + less), -scale)
+    terms = _split_terms(g, terms, curve, constant)
+    return curve.at(g, _log_dark(g, low), mean, terms), None
 
 
 def _global_denoise(
@@ -510,6 +503,7 @@ def _curve_grid(
     less: float,
 ) -> tuple[Value, Value]:
     """`dual_grid.CurveGrid`, its log gain as `_global_enhance` wants it."""
+    curve = _Curve(dual_grid._KNOTS)
     tiles = _tiles_of(g, thumbnail)
     seen = g.conv(_statistics(g, tiles), params["hidden"], relu=True)
     levels = g.op("Expand", tiles.level, g.integers(1, 1, *_TILES))
@@ -520,17 +514,17 @@ def _curve_grid(
     x = g.op("Relu", g.add(x, g.conv(seen, params["show_scene"])))
     x = g.conv(x, params["places"], relu=True)
     terms = g.add(
-        g.conv(seen, _curve_terms(params["heights_scene"], scale)),
-        g.conv(x, _curve_terms(params["heights_places"], scale)),
+        g.conv(seen, curve.terms(params["heights_scene"], scale)),
+        g.conv(x, curve.terms(params["heights_places"], scale)),
     )
-    terms = _split_terms(g, terms, g.mul(g.add(tiles.mean, 1.0 + less), -scale))
+    terms = _split_terms(g, terms, curve, g.mul(g.add(tiles.mean, 1.0 + less), -scale))
     over_window = _over_window(g, place, low, _TILES[0] // 4)
     whites = g.op("ReduceMax", tiles.brightest, axes=(1,), keepdims=1)
     count = math.prod(_TILES)
     whites = _sorted(g, g.reshape(whites, 1, count), count)
     white = g.slice(whites, 1, count - dual_grid._WHITEST, count)
     white = g.reshape(g.mean(white, 1), 1, 1, 1, 1)
-    log_gain = _on_curve(g, _log_dark(g, low), tiles.mean, terms, over_window)
+    log_gain = curve.at(g, _log_dark(g, low), tiles.mean, terms, over_window)
     return log_gain, _log_toe(g, low, white)
 
 
@@ -540,6 +534,56 @@ def _log_toe(g: Graph, low: Value, white: Value) -> Value:
     mean = _channel_mean(g, low)
     power = g.add(g.mul(mean, mean), 1e-8)
     return g.op("Log", g.div(power, g.add(power, g.mul(cube, cube))))
+
+
+# models.dual_scene
+
+
+def _scene_light(
+    g: Graph,
+    params: Params,
+    low: Value,
+    thumbnail: Value,
+    place: Value,
+    *,
+    scale: float,
+    less: float,
+) -> tuple[Value, None]:
+    """`dual_scene.SceneLight`, as `_global_enhance` wants it."""
+    curve = _Curve(dual_scene._KNOTS)
+    tiles = _tiles_of(g, thumbnail)
+    levels = g.op("Expand", tiles.level, g.integers(1, 1, *_TILES))
+
+    def conv(x: Value, name: str, stride: int = 1) -> Value:
+        return g.conv(x, params[name], stride=stride, relu=True)
+
+    def up(x: Value, name: str) -> Value:
+        return g.conv_transposed(x, params[name], relu=True)
+
+    x = conv(g.concat(tiles.means, tiles.maxima, levels), "tiles")
+    for name in ("to_half", "to_quarter", "to_eighth"):
+        x = conv(x, name, stride=2)
+    known = conv(g.reshape(g.transpose(x, 0, 2, 3, 1), 1, -1, 1, 1), "memory")
+    seen = g.concat(conv(_statistics(g, tiles), "hidden"), known)
+    terms = g.conv(seen, curve.terms(params["heights"], 1.0))
+
+    curved = curve.at(g, tiles.means, 0.0, _split_terms(g, terms, curve, -1.0))
+    curved = g.op("Exp", g.add(tiles.means, curved))
+    curved = g.sub(g.mul(g.op("Min", curved, 2.0), 4.0), 2.0)
+    whole = conv(g.concat(curved, tiles.means, levels), "map")
+    half = conv(whole, "map_to_half", stride=2)
+    x = conv(half, "map_to_quarter", stride=2)
+    x = g.add(x, g.conv(seen, params["map_show_scene"]))
+    x = g.add(x, conv(x, "map_quarter"))
+    x = g.add(up(x, "map_up_half"), half)
+    x = g.add(up(x, "map_up_whole"), whole)
+    of_tiles = g.conv(conv(x, "map_merge"), _times(scale, params["map_end"]))
+
+    constant = g.mul(g.add(tiles.mean, 1.0 + less), -scale)
+    terms = _split_terms(g, g.mul(terms, scale), curve, constant)
+    at_curve = curve.at(g, _log_dark(g, low), tiles.mean, terms)
+    over_window = _over_window(g, place, low, _TILES[0])
+    return g.add(at_curve, over_window(of_tiles)), None
 
 
 # models.inpaint
@@ -591,6 +635,10 @@ _MODULES = {
     CNN: (_cnn, None),
     DualNetwork: (_dual_enhance, _dual_denoise),
     DualGlobalNetwork: (
+        partial(_global_enhance, coarse=_tone_curve, min_gain=1.0),
+        _global_denoise,
+    ),
+    DualSceneNetwork: (
         partial(_global_enhance, coarse=_scene_light, min_gain=1.0),
         _global_denoise,
     ),

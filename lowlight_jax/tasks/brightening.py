@@ -23,7 +23,6 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.losses.dual import denoising_loss, enhancement_loss, joint_loss
@@ -44,6 +43,7 @@ from lowlight_jax.tasks.task import (
     Settings,
     Task,
     image_keys,
+    keeping_parts,
     unit,
 )
 from lowlight_jax.types import (
@@ -200,24 +200,10 @@ def joint_objective(
     settings: Settings,
 ) -> tuple[Scalar, Terms]:
     """Phase 3, chosen: both modules together; 0 steps where the paper is followed."""
-    params = _keeping(params, settings.kept_parts)
+    params = keeping_parts(params, settings.kept_parts)
     low, high = _pairs(batch, key, settings)
     output = model.apply({"params": params}, low, *_scene(model, batch, key, settings))
     return joint_loss(output, low, high, settings.enhancement, settings.denoising)
-
-
-def _keeping(params: Params, parts: Sequence[str]) -> Params:
-    """The same parameters, without a gradient in these modules."""
-    flat = flatten_dict(params, sep="/")
-    for part in parts:
-        kept = [name for name in flat if name.startswith(f"{part}/")]
-        if not kept:
-            raise ValueError(
-                f"kept_parts: the model has no module {part!r}; expected paths like "
-                f"{min(flat).rpartition('/')[0]!r}"
-            )
-        flat |= {name: jax.lax.stop_gradient(flat[name]) for name in kept}
-    return unflatten_dict(flat, sep="/")
 
 
 def supervised_objective(

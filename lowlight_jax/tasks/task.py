@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 
 from lowlight_jax.data.pairs import Pair
@@ -25,7 +26,7 @@ from lowlight_jax.ops.damage import Damage
 from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.control import Control
-from lowlight_jax.types import WHOLE, Batch, Images, Objective
+from lowlight_jax.types import WHOLE, Batch, Images, Objective, Params
 
 PairMethod = Callable[[Pair], np.ndarray]  # the result for a pair's dark side
 
@@ -45,7 +46,7 @@ class Settings:
         that a picture that is bright already is left as it is; chosen.
       enhanced_fraction: phase "denoise": of the images whose noisy side is the
         enhancement module's own output; the others get synthetic noise.
-      kept_parts: modules, by path, whose parameters phase "joint" leaves as they are.
+      kept_parts: modules, by path, whose parameters phase "joint" does not change.
       max_noise_u8: standard deviation of that synthetic noise, at most.
     """
 
@@ -170,6 +171,24 @@ class Network(nn.Module):
     def window_shapes(self) -> tuple[tuple[int, int], ...]:
         """See `Task`."""
         return self.task.window_shapes
+
+
+def keeping_parts(params: Params, parts: Sequence[str]) -> Params:
+    """The same parameters, without a gradient in modules, by path.
+
+    Raises:
+      ValueError: there is no such module.
+    """
+    flat = flatten_dict(params, sep="/")
+    for part in parts:
+        kept = [name for name in flat if name.startswith(f"{part}/")]
+        if not kept:
+            raise ValueError(
+                f"kept_parts: the model has no module {part!r}; expected paths like "
+                f"{min(flat).rpartition('/')[0]!r}"
+            )
+        flat |= {name: jax.lax.stop_gradient(flat[name]) for name in kept}
+    return unflatten_dict(flat, sep="/")
 
 
 def example_inputs(

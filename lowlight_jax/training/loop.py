@@ -46,7 +46,13 @@ from lowlight_jax.ops.degrade import ColourVariation, Exposure
 from lowlight_jax.runtime import parallel, preemption, provenance
 from lowlight_jax.runtime.lock import InUseError, locked
 from lowlight_jax.runtime.whole_file import write_whole
-from lowlight_jax.tasks.task import Network, PairMethod, Settings, make_objective
+from lowlight_jax.tasks.task import (
+    Network,
+    PairMethod,
+    Settings,
+    keeping_parts,
+    make_objective,
+)
 from lowlight_jax.training import resume, telemetry
 from lowlight_jax.training.checkpoint import Checkpoints
 from lowlight_jax.training.data import load_data
@@ -208,6 +214,10 @@ def _train(
     phases = plan_phases(config)
     params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     params = _initial_params(config, network, params_key)
+    try:  # now, not when phase "joint" begins
+        keeping_parts(params, config.kept_parts)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     examples, pairs = load_training_data(config, network)
     _check_data(config, examples, pairs)
     about["data"] = resume.describe_data(examples, pairs)
