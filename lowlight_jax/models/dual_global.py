@@ -228,7 +228,7 @@ class DualGlobalNetwork(Network):
         self.enhancement = GlobalEnhancement(
             ToneCurve(self.dtype), self.max_gain, dtype=self.dtype
         )
-        self.denoising = GlobalDenoising(self.dtype)
+        self.denoising = GlobalDenoising(dtype=self.dtype)
 
     def __call__(
         self, low: Images, thumbnail: Thumbnails, *place: Places
