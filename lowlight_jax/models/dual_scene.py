@@ -2,9 +2,10 @@
 
 For benchmarks whose test shows scenes of the training, as LOL's official one does: what
 the light of a scene should be is remembered, where `dual_global` tells it from
-statistics that are the same for many scenes. On scenes never seen it is no better. Its
-coarse illumination is a curve for each channel and a map of 32 by 32 tiles, both read
-off a thumbnail of the whole picture; it is told where in that picture its window lies.
+statistics that are alike for many scenes. On scenes never seen, or lit in another way,
+it is worse (docs/results.md). Its coarse illumination is a curve for each channel and a
+map of 32 by 32 tiles, both read off a thumbnail of the whole picture; it is told where
+in that picture its window lies.
 Source: ours; all sizes are chosen.
 Height and width must be multiples of `dual_global.STRIDE`.
 """
