@@ -11,6 +11,7 @@ Not here: when a segment ends (`files`), and how work that was cut off goes on
 import dataclasses
 import heapq
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -51,8 +52,12 @@ class Codec(NamedTuple):
 
 _H26X = (".mp4", ".m4v", ".mov", ".mkv")
 _QUIET = {"x265-params": "log-level=none"}
+# With AVX-512 x264's mbtree reads memory that nothing wrote (core 165): the same frames
+# give other bytes each time. SSE4.2 is as fast at this preset, and NumPy demands it.
+_IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_REPEATABLE = {"x264-params": "asm=SSE4.2"} if _IS_X86 else {}
 CODECS = {
-    "h264": Codec("libx264", {"preset": "veryfast"}, 18, 51, _H26X),
+    "h264": Codec("libx264", {"preset": "veryfast", **_REPEATABLE}, 18, 51, _H26X),
     "h265": Codec("libx265", {"preset": "fast", **_QUIET}, 20, 51, _H26X),
     "av1": Codec(
         "libsvtav1", {"preset": "8"}, 24, 63, (".mp4", ".m4v", ".mkv", ".webm")
