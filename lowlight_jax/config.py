@@ -22,7 +22,7 @@ from lowlight_jax.losses.repair import RepairWeights
 from lowlight_jax.losses.supervised import SupervisedWeights
 from lowlight_jax.models import all_phases, make_model, model_fields
 from lowlight_jax.ops.damage import Damage
-from lowlight_jax.ops.degrade import ColourVariation, Exposure
+from lowlight_jax.ops.degrade import ColourVariation, Compression, Exposure
 
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
@@ -89,6 +89,7 @@ def base_config() -> ConfigDict:
     c.augment.geometry = _defaults(Geometry)  # data/pipeline.py
     c.augment.colour = _defaults(ColourVariation)  # ops/degrade.py
     c.augment.dark_stops = 0.0  # >= 0, light of the dark side alone, either way
+    c.augment.dark_jpeg = _defaults(Compression)  # ops/degrade.py; of dark sides alone
 
     c.synthetic = _defaults(Exposure)  # ops/degrade.py; of photographs
     c.damage = _defaults(Damage)  # ops/damage.py; of photographs, phase "repair"
@@ -241,6 +242,8 @@ _RANGES = {
     "augment.geometry.rotate_degrees": "[0, 180]",
     "augment.geometry.least_framing": "(0, 1]",
     "augment.colour.*": "[0, 1]",
+    "augment.dark_jpeg.fraction": "[0, 1]",
+    "augment.dark_jpeg.least_quality": "[1, 100]",
     "synthetic.white_balance": "[0, 1)",
     "synthetic.mixed_light": "[0, 1)",
     "synthetic.least_jpeg_quality": "[0, 100]",

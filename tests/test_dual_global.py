@@ -13,7 +13,7 @@ from lowlight_jax.inference.runner import Enhancer, Runner, _compiled
 from lowlight_jax.inference.tiles import TILE_SHAPES, overlap_px
 from lowlight_jax.models import init_params
 from lowlight_jax.models.dual_global import DualGlobalNetwork, _bands
-from lowlight_jax.ops.degrade import ColourVariation
+from lowlight_jax.ops.degrade import ColourVariation, Compression
 from lowlight_jax.ops.padding import reflected_window
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX, make_thumbnail
 from lowlight_jax.tasks.brightening import _pairs, _thumbnails
@@ -308,6 +308,24 @@ def test_a_scene_is_varied_as_its_crop(sides):
     np.testing.assert_allclose(by_thumbnail, by_crop, atol=tolerance)
     is_identity = np.abs(low - high).max((1, 2, 3)) == 0
     assert 0 < is_identity.sum() < 16
+
+
+def test_real_dark_sides_alone_are_saved():
+    """Neither normal sides, nor scenes, nor what else is drawn for the batch."""
+    batch, key = take(1)[0], jax.random.key(4)
+    other = {"dark_stops": 0.5, "colour": ColourVariation(gain=0.2)}
+    plain = Settings(**other)
+    jpeg = Settings(**other, dark_jpeg=Compression(fraction=1.0, least_quality=20.0))
+    (low, high), (saved, same) = (_pairs(batch, key, s) for s in (plain, jpeg))
+    np.testing.assert_array_equal(high, same)
+    assert (np.abs(low - saved).max((1, 2, 3)) > 1 / 255).all()
+    assert np.abs(low.mean() - saved.mean()) < 2 / 255
+    np.testing.assert_array_equal(
+        _thumbnails(batch, key, plain)[0], _thumbnails(batch, key, jpeg)[0]
+    )
+    synthetic = {name: x for name, x in batch.items() if not name.startswith("low")}
+    (low, _), (saved, _) = (_pairs(synthetic, key, s) for s in (plain, jpeg))
+    np.testing.assert_array_equal(low, saved)
 
 
 @pytest.mark.parametrize(

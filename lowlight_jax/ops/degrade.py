@@ -173,6 +173,34 @@ def vary_light(keys: jax.Array, images: Images, stops: float) -> Images:
 
 
 @struct.dataclass
+class Compression:
+    """Which images are saved as JPEG before a network sees them.
+
+    Attributes:
+      fraction: of the images.
+      least_quality: theirs is drawn uniformly between this and 100.
+    """
+
+    fraction: float = 0.0
+    least_quality: float = 60.0
+
+
+def save_some(keys: jax.Array, images: Images, compression: Compression) -> Images:
+    """Images, some after JPEG; what a camera makes of the noise of a dark picture."""
+
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        key_chosen, key_quality = jax.random.split(key)
+        chosen = jax.random.bernoulli(key_chosen, compression.fraction)
+        return chosen, _uniform(
+            key_quality, minval=compression.least_quality, maxval=100.0
+        )
+
+    chosen, quality = jax.vmap(draw)(keys)
+    saved = compress(round_to_8_bit(images), quality)
+    return jnp.where(chosen[:, None, None, None], saved, images)
+
+
+@struct.dataclass
 class ColourVariation:
     """Augmentation of colours, drawn uniformly for each image.
 

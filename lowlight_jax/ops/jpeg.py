@@ -3,7 +3,8 @@
 Contract: `[b, h, w, 3]` float32 sRGB in [0, 1] in and out.
 Source: ITU-T T.81, its example tables K.1 and K.2, scaled to a quality as libjpeg does;
 colours by JFIF 1.02, halved in both directions (4:2:0). Entropy coding loses nothing
-and is left out. Enlarging the colours is left to repetition (libjpeg smooths them).
+and is left out. Colours are enlarged as libjpeg does by default, a quarter of each
+sample from its neighbour.
 """
 
 import jax
@@ -66,10 +67,22 @@ def compress(images: Images, quality: jax.Array) -> Images:
     luma = _quantised(ycbcr[:, :1], _LUMA, scale)
     b, _, h, w = ycbcr.shape
     halved = ycbcr[:, 1:].reshape(b, 2, h // 2, 2, w // 2, 2).mean((3, 5))
-    chroma = _quantised(halved, _CHROMA, scale).repeat(2, axis=2).repeat(2, axis=3)
+    chroma = _doubled(_doubled(_quantised(halved, _CHROMA, scale), 2), 3)
     ycbcr = jnp.concatenate([luma, chroma], axis=1) + _LEVEL_SHIFT[None]
     rgb = jnp.einsum("bdhw,cd->bhwc", ycbcr, _TO_RGB)[:, :height, :width]
     return jnp.round(jnp.clip(rgb, 0.0, 255.0)) / 255.0
+
+
+def _doubled(planes: jax.Array, axis: int) -> jax.Array:
+    """Twice as many samples along an axis, between those that there are."""
+    size = planes.shape[axis]
+
+    def neighbour(step: int) -> jax.Array:
+        at = np.clip(np.arange(size) + step, 0, size - 1)
+        return 0.75 * planes + 0.25 * planes.take(at, axis)
+
+    both = jnp.stack([neighbour(-1), neighbour(1)], axis + 1)
+    return both.reshape(*planes.shape[:axis], 2 * size, *planes.shape[axis + 1 :])
 
 
 def _quantised(planes: jax.Array, table: np.ndarray, scale: jax.Array) -> jax.Array:

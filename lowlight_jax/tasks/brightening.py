@@ -30,7 +30,9 @@ from lowlight_jax.losses.supervised import supervised_loss
 from lowlight_jax.losses.weighting import Terms
 from lowlight_jax.ops.degrade import (
     ColourVariation,
+    Compression,
     add_noise,
+    save_some,
     underexpose,
     vary_colour,
     vary_light,
@@ -81,13 +83,16 @@ def _pick(keys: jax.Array, fraction: float, a: Images, b: Images) -> Images:
 
 def _pairs(batch: Batch, key: jax.Array, settings: Settings) -> tuple[Images, Images]:
     """`(low, high)`, float32 in [0, 1]."""
-    key_light, key_dark, key_colour, key_identity = jax.random.split(key, 4)
+    key_light, key_dark, key_colour, key_identity, key_jpeg = jax.random.split(key, 5)
     high = unit(batch["high"])
     if "low" in batch:
         low = unit(batch["low"])
         if settings.dark_stops:
             keys = image_keys(key_light, batch)
             low = vary_light(keys, low, settings.dark_stops)
+        if settings.dark_jpeg.fraction:
+            keys = image_keys(key_jpeg, batch)
+            low = save_some(keys, low, settings.dark_jpeg)
     if "low" not in batch or "is_pair" in batch:
         light = low if "is_pair" in batch else high
         dark = underexpose(image_keys(key_dark, batch), light, settings.exposure)
@@ -132,7 +137,7 @@ def _thumbnails(
     whole = settings.exposure.replace(
         read_noise_u8=0.0, shot_noise_u8=0.0, least_jpeg_quality=0.0, field_part=1.0
     )
-    settings = dataclasses.replace(settings, exposure=whole)
+    settings = dataclasses.replace(settings, exposure=whole, dark_jpeg=Compression())
     return _pairs(batch | thumbnails, key, settings)
 
 

@@ -23,7 +23,7 @@ from lowlight_jax.losses.dual import DenoisingWeights, EnhancementWeights
 from lowlight_jax.losses.repair import RepairWeights
 from lowlight_jax.losses.supervised import SupervisedWeights
 from lowlight_jax.ops.damage import Damage
-from lowlight_jax.ops.degrade import ColourVariation, Exposure
+from lowlight_jax.ops.degrade import ColourVariation, Compression, Exposure
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.control import Control
 from lowlight_jax.types import WHOLE, Batch, Images, Objective, Params
@@ -42,6 +42,7 @@ class Settings:
       colour: how the colours of both sides of a pair are varied.
       dark_stops: the values of a real dark side are doubled or halved up to so many
         times.
+      dark_jpeg: which real dark sides are saved as JPEG.
       identity_fraction: of the images whose dark side is replaced by the normal one, so
         that a picture that is bright already is left as it is; chosen.
       enhanced_fraction: phase "denoise": of the images whose noisy side is the
@@ -58,6 +59,7 @@ class Settings:
     damage: Damage = Damage()
     colour: ColourVariation = ColourVariation()
     dark_stops: float = 0.0
+    dark_jpeg: Compression = Compression()
     identity_fraction: float = 0.0
     enhanced_fraction: float = 0.5
     kept_parts: tuple[str, ...] = ()

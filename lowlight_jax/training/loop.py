@@ -42,7 +42,7 @@ from lowlight_jax.models import (
     name_of,
 )
 from lowlight_jax.ops.damage import Damage
-from lowlight_jax.ops.degrade import ColourVariation, Exposure
+from lowlight_jax.ops.degrade import ColourVariation, Compression, Exposure
 from lowlight_jax.runtime import parallel, preemption, provenance
 from lowlight_jax.runtime.lock import InUseError, locked
 from lowlight_jax.runtime.whole_file import write_whole
@@ -78,6 +78,7 @@ def make_settings(config: ConfigDict) -> Settings:
         damage=Damage(**config.damage),
         colour=ColourVariation(**config.augment.colour),
         dark_stops=config.augment.dark_stops,
+        dark_jpeg=Compression(**config.augment.dark_jpeg),
         identity_fraction=config.identity_fraction,
         enhanced_fraction=config.enhanced_fraction,
         kept_parts=config.kept_parts,
