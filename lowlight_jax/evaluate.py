@@ -4,15 +4,17 @@
     python -m lowlight_jax.evaluate --model dual --low DIR --target DIR
     python -m lowlight_jax.evaluate --model dual --data DIR
     python -m lowlight_jax.evaluate --model dual --data PHOTOS --stops 0,1,2,3,4,5
+    python -m lowlight_jax.evaluate --model dual --data DIR --jpeg 95,85,70
     python -m lowlight_jax.evaluate --model dual --brackets DIR
     python -m lowlight_jax.evaluate --video RESULT --target TRUTH
     python -m lowlight_jax.evaluate --overlap TRAIN --data TEST
 
 The third takes a folder of pairs as training does, by default the groups that training
 keeps for validation, and compares the network with classical methods; the fourth does
-so on normal photographs, which it under-exposes, the fifth on exposure brackets, which
-it fuses. The sixth scores a video, with the truth or without. The last one scores
-nothing: it lists which pictures show a scene of TRAIN.
+so on normal photographs, which it under-exposes, the fifth with dark sides that are
+saved as JPEG first, the sixth on exposure brackets, which it fuses. The seventh scores
+a video, with the truth or without. The last one scores nothing: it lists which pictures
+show a scene of TRAIN.
 Exit codes: 0 all scored, 1 something is missing or was left out, 2 nothing to do.
 """
 
@@ -48,6 +50,16 @@ def _stops(text: str) -> list[float]:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"'{text}'; expected numbers from 0 up: 0,1,2")
+
+
+def _qualities(text: str) -> list[int]:
+    try:
+        qualities = [int(number) for number in text.split(",")]
+        if min(qualities) >= 1 and max(qualities) <= 100:
+            return qualities
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}'; expected 1 to 100: 95,85,70")
 
 
 def parse_args(
@@ -124,6 +136,14 @@ def parse_args(
         metavar="0,1,...",
         help="--data holds normal photographs; under-expose them by each of these",
     )
+    parser.add_argument(
+        "--jpeg",
+        type=_qualities,
+        default=(),
+        metavar="95,...",
+        help="dark sides are saved as JPEG of each of these qualities before a method "
+        "sees them",
+    )
     workdirs = "of --split (default: as the training of --model WORKDIR, else "
     parser.add_argument("--test-every", type=int, help=f"{workdirs}0)")
     parser.add_argument("--validation-every", type=int, help=f"{workdirs}8)")
@@ -177,10 +197,14 @@ def parse_args(
         args.model = "dual"
     if args.output and args.output.suffix not in (".json", ".csv"):
         parser.error(f"--output {args.output}: expected a name ending in .json or .csv")
-    if args.against and (args.video or args.overlap or len(args.stops) > 1):
+    if args.against and (
+        args.video or args.overlap or len(args.stops) > 1 or len(args.jpeg) > 1
+    ):
         parser.error("--against: expected one set of images, no --video or --overlap")
     if args.stops and not args.data:
         parser.error("--stops: expected --data DIR with photographs")
+    if args.jpeg and (args.stops or not any(sets)):
+        parser.error("--jpeg: expected --data DIR or --brackets DIR, and no --stops")
     if args.gt_mean and not args.target:
         parser.error(
             "--gt-mean: expected --target DIR, the truth to take the mean from"
@@ -270,6 +294,7 @@ def evaluate(args: argparse.Namespace) -> int:
                 metrics,
                 split=args.split,
                 stops=args.stops,
+                jpeg=args.jpeg,
                 brackets=bool(args.brackets),
                 validation_every=args.validation_every,
                 validation_by=args.validation_by,

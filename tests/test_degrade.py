@@ -46,7 +46,9 @@ def psnr(a, b):
     return -10 * np.log10(np.mean(np.square(np.float64(a) - b)) / 255**2)
 
 
-@pytest.mark.parametrize("quality, least_db", [(10, 42.8), (50, 44.6), (75, 46), (95, 46.5)])
+@pytest.mark.parametrize(
+    "quality, least_db", [(10, 42.8), (50, 44.6), (75, 46), (95, 46.5)]
+)
 def test_jpeg_is_like_libjpegs(photograph, quality, least_db):
     file = io.BytesIO()
     Image.fromarray(photograph).save(file, "JPEG", quality=quality, subsampling=2)

@@ -182,6 +182,9 @@ def test_empty_folder_is_an_error(folders, capsys):
         (["--target", "x"], "expected --pred DIR, or --model"),
         (["--pred", "x", "--output", "scores.txt"], "ending in .json or .csv"),
         (["--pred", "x", "--stops", "1"], "--stops: expected --data DIR"),
+        (["--pred", "x", "--jpeg", "90"], "--jpeg: expected --data DIR"),
+        (["--data", "x", "--jpeg", "90", "--stops", "1"], "and no --stops"),
+        (["--data", "x", "--jpeg", "90,101"], "expected 1 to 100"),
         (["--video", "x", "--against", "y"], "--against: expected one set of images"),
         (["--data", "x", "--stops", "1,-2"], "expected numbers from 0 up"),
         (["--data", "x", "--stops", "1;2"], "expected numbers from 0 up"),
@@ -302,6 +305,31 @@ def test_photographs_are_darkened_by_each_of_the_stops(folders, capsys):
     }
     psnr = {stops: columns["psnr_rgb"]["mean"] for stops, columns in by_stops.items()}
     assert psnr[0] == 100 and 5 < psnr[3] < 15
+
+
+def test_dark_sides_are_saved_as_jpeg(folders, capsys):
+    for i in range(4):
+        noisy = np.random.default_rng(i).integers(0, 60, (40, 56, 1), np.uint8)
+        noisy = noisy.repeat(3, axis=2)
+        for side in ("low", "high"):
+            write(folders / "pairs" / side / f"{i}.png", noisy)
+    output = folders / "scores.json"
+    command = ["--data", folders / "pairs", "--jpeg", "95,50", "--output", output]
+    command += ["--validation-every", "2", "--metrics", "psnr"]
+    command += ["--model", "gamma", "--param", "exponent=1", "--baselines", "none"]
+    assert evaluate.main(list(map(str, command))) == 0
+    summary = json.loads(output.read_text())["summary"]
+    psnr = [columns["psnr_rgb"]["mean"] for columns in summary.values()]
+    assert [title.split(":")[0] for title in summary] == [
+        f"validation, dark sides as JPEG {quality}" for quality in (95, 50)
+    ]
+    assert psnr[1] + 5 < psnr[0] < 60
+    for i in range(4):
+        write(folders / "photographs" / f"{i}.png", picture(i))
+    command[1], model = folders / "photographs", command.index("--model") + 1
+    command[model : model + 3] = ["inpaint"]
+    assert evaluate.main(list(map(str, command))) == 2
+    assert "has no dark sides to save as JPEG" in capsys.readouterr().err
 
 
 # One bad image never discards the others

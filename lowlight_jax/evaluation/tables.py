@@ -1,18 +1,20 @@
 """Tables of scores, of whole folders and data sets; by title, then by method."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import track
 
-from lowlight_jax.data.memory import Kept
+from lowlight_jax.data.memory import Kept, Mapped
 from lowlight_jax.data.pairs import Pair
 from lowlight_jax.data.photographs import EVERYDAY, darkened_pairs
 from lowlight_jax.data.sources import Options, find_sources
 from lowlight_jax.evaluation import comparison, scoring
 from lowlight_jax.evaluation.comparison import Method
 from lowlight_jax.evaluation.folders import pair_files, read_items
+from lowlight_jax.evaluation.jpeg_quality import decode, encode
 from lowlight_jax.evaluation.scoring import Scores
 from lowlight_jax.metrics import METRICS
 from lowlight_jax.tasks.task import Settings, Task
@@ -28,6 +30,7 @@ def score_data(
     *,
     split: str = "validation",
     stops: Sequence[float] = (),
+    jpeg: Sequence[int] = (),
     brackets: bool = False,
     validation_every: int = 8,
     test_every: int = 0,
@@ -42,6 +45,7 @@ def score_data(
       metrics: full names of metrics; none: those of the task, or `OF_BRACKETS`.
       split: "train", "validation", "test" or "all".
       stops: `data` holds normal photographs, which are under-exposed by each of these.
+      jpeg: dark sides of pairs are saved as JPEG of each of these qualities.
       brackets: `data` holds exposure brackets; the truth is the fusion of each.
       validation_every, test_every: see `split_by_group`.
       validation_by: see `split_labels`.
@@ -69,7 +73,7 @@ def score_data(
             methods, pairs, metrics=metrics, skip_failing=True
         )
         for title, pairs in _load_pairs(
-            data, method.task, split, stops, brackets, options
+            data, method.task, split, stops, jpeg, brackets, options
         ).items()
     }
 
@@ -79,6 +83,7 @@ def _load_pairs(
     task: Task,
     split: str,
     stops: Sequence[float],
+    jpeg: Sequence[int],
     brackets: bool,
     options: Options,
 ) -> dict[str, Sequence[Pair]]:
@@ -100,7 +105,16 @@ def _load_pairs(
     if options.validation_by == "image" and split != "all":
         title += " by image"
     if source.kind == "pairs":
-        return {title: images}
+        if not jpeg:
+            return {title: images}
+        return {
+            f"{title}, dark sides as JPEG {quality}": Mapped(
+                images, functools.partial(_saved_as_jpeg, quality=quality)
+            )
+            for quality in jpeg
+        }
+    if jpeg:
+        raise ValueError(f"{data} has no dark sides to save as JPEG; expected pairs")
     if not stops:
         return {title: Kept(task.make_pairs(images, Settings()), options.memory)}
     return {
@@ -109,6 +123,11 @@ def _load_pairs(
         )
         for under in stops
     }
+
+
+def _saved_as_jpeg(pair: Pair, quality: int) -> Pair:
+    low = decode(encode(pair.low, quality))
+    return dataclasses.replace(pair, low=low)
 
 
 def score_folders(
