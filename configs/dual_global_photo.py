@@ -13,7 +13,14 @@ stay as they are, so that the network learns to leave a normal exposure alone. T
 weights that ship saw BSDS500's training part and photographs of GCompris
 (`docs/gcompris_photographs.py`), and brackets that were simulated of these and of HDR
 panoramas: `docs/simulated_brackets.py` makes BRACKETS and PHOTOS. Denoising goes on
-from that of the weights `dual_global`. On a GPU or a TPU core, in addition:
+from that of the weights `dual_global`. Dark sides of PAIRS and BRACKETS are saved as
+JPEG, as most photographs are: the grain and the blotches of colour that JPEG makes of
+darkness are noise to be learnt.
+
+`:variant=denoising` teaches the weights that ship denoising alone and leaves their
+enhancement module as it is: the last part of their own training.
+
+On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
     --config.phases.joint.steps=60000 --config.evaluate_every_steps=2000
@@ -21,11 +28,22 @@ from that of the weights `dual_global`. On a GPU or a TPU core, in addition:
 
 import dataclasses
 
-from lowlight_jax.config import dual_global_config, model_config
+from lowlight_jax.config import apply_variant, dual_global_config, model_config
 from lowlight_jax.data.photographs import EVERYDAY
 
+VARIANTS = {
+    "full": {},
+    "denoising": {
+        "initial_weights": "dual_global_photo",
+        "initial_parts": (),
+        "kept_parts": ("enhancement",),
+        "phases.scene.steps": 0,
+        "phases.joint.steps": 24000,
+    },
+}
 
-def get_config():
+
+def get_config(arg: str = ""):
     c = dual_global_config()
     c.model = model_config("dual_grid")
     c.phases.scene.steps = 6000
@@ -37,9 +55,11 @@ def get_config():
     c.initial_parts = ("denoising",)
     c.data.source = "pairs*4+brackets+photographs*2+embedded"
     c.augment.geometry.quarter_turns = False  # the sky is above
+    c.augment.dark_jpeg.fraction = 0.7
+    c.augment.dark_jpeg.least_quality = 70.0
     c.data.darken_pairs = True
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
     c.identity_fraction = 0.2
     c.evaluate_every_steps = 3000
-    return c
+    return apply_variant(c, arg, VARIANTS)
