@@ -21,12 +21,13 @@ from lowlight_jax.tasks.task import Settings, make_objective
 from lowlight_jax.training.data import _examples, _WithThumbnails
 
 NETWORK = DualGlobalNetwork()
+apply = jax.jit(NETWORK.apply, static_argnames="method")
 
 
 @pytest.fixture(scope="module")
 def untrained():
     inputs = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX, 3))
-    return NETWORK.init(jax.random.key(0), *inputs)["params"]
+    return jax.jit(NETWORK.init)(jax.random.key(0), *inputs)["params"]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_fewer_than_100_000_parameters():
 def test_the_image_model_holds(params):
     """low = enhanced * illumination, noisy = clean + noise, in both stages."""
     low = photograph(32, 40)[None] / np.float32(255)
-    out = NETWORK.apply({"params": params}, low, make_thumbnail(low[0])[None])
+    out = apply({"params": params}, low, make_thumbnail(low[0])[None])
     enhanced, denoised = out.enhanced, out.denoised
     for pred, illumination in (
         (enhanced.pred, enhanced.illumination),
@@ -114,7 +115,7 @@ def test_an_untrained_network_brings_every_scene_to_one_brightness(untrained):
     for darkness in (1, 2, 4):
         low = photograph(64, 64)[None] / np.float32(255 * darkness)
         thumbnail = make_thumbnail(low[0])[None]
-        coarse = NETWORK.apply(variables, low, thumbnail, method="enhance").coarse_pred
+        coarse = apply(variables, low, thumbnail, method="enhance").coarse_pred
         assert 0.3 < np.median(coarse) < 0.5
 
 
@@ -136,20 +137,21 @@ def test_bands_are_what_they_say():
     rng = np.random.default_rng(0)
     rows = jnp.linspace(0.2, 0.8, 64)[None, :, None, None]
     ramp = jnp.broadcast_to(rows, (1, 64, 64, 3))
-    for band in _bands(ramp):
+    bands = jax.jit(_bands)
+    for band in bands(ramp):
         np.testing.assert_allclose(band[:, 8:-8, 8:-8], 0, atol=1e-6)
     noise = jnp.asarray(rng.normal(size=(1, 64, 64, 3)), jnp.float32)
-    fine, middle, coarse = (float(jnp.std(band)) for band in _bands(noise))
+    fine, middle, coarse = (float(jnp.std(band)) for band in bands(noise))
     assert fine > 0.7 > middle > 0.15 > coarse > 0.05
     flat = jnp.full((1, 8, 8, 3), 0.3)
-    assert all(float(jnp.abs(band).max()) < 1e-6 for band in _bands(flat)), "borders"
+    assert all(float(jnp.abs(band).max()) < 1e-6 for band in bands(flat)), "borders"
 
 
 def test_an_untrained_network_takes_noise_away(untrained):
     noise = 0.1 * np.random.default_rng(0).normal(size=(1, 64, 64, 3))
     noisy = jnp.float32(0.5 + noise)
     light = jnp.full_like(noisy, 0.2)
-    denoised = NETWORK.apply({"params": untrained}, noisy, light, method="denoise")
+    denoised = apply({"params": untrained}, noisy, light, method="denoise")
     assert float(denoised.pred.std()) < 0.75 * float(noisy.std())
 
 
@@ -169,10 +171,10 @@ def test_nothing_beyond_the_reach_is_seen(params):
     thumbnail = jnp.full((1, THUMBNAIL_PX, THUMBNAIL_PX, 3), 0.3)
 
     def probe(image):  # a block in phase with the stride
-        pred = NETWORK.apply({"params": params}, image, thumbnail).pred
+        pred = apply({"params": params}, image, thumbnail).pred
         return pred[0, 80:88, 80:88].sum()
 
-    seen = np.abs(jax.grad(probe)(image)[0]).sum(-1) > 0
+    seen = np.abs(jax.jit(jax.grad(probe))(image)[0]).sum(-1) > 0
     rows = np.flatnonzero(seen.any(1))
     reach = max(80 - rows.min(), rows.max() - 87)
     assert NETWORK.receptive_radius_px - 9 < reach <= NETWORK.receptive_radius_px
@@ -191,7 +193,7 @@ def test_tiles_equal_the_whole_image(params, enhancer, size, kind, channels):
     whole, inside = in_one_piece(image, overlap_px(NETWORK), NETWORK.stride)
     whole = np.broadcast_to(np.float32(whole) / full, (*whole.shape[:2], 3))
     thumbnail = make_thumbnail(image)[None]
-    pred = NETWORK.apply({"params": params}, whole[None], thumbnail).pred[0]
+    pred = apply({"params": params}, whole[None], thumbnail).pred[0]
     pred = pred[inside]
     if channels == 1:
         pred = pred.mean(-1, keepdims=True)
@@ -211,7 +213,7 @@ def test_many_sizes_compile_a_handful_of_times(params):
 def test_without_denoising_it_is_the_enhancement_module(params, enhancer):
     image = photograph(48, 48)
     window = reflected_window(image, -8, -8, 144, 144)[None] / np.float32(255)
-    pred = NETWORK.apply(
+    pred = apply(
         {"params": params}, window, make_thumbnail(image)[None], method="enhance"
     ).pred[0, 8:56, 8:56]
     expected = np.rint(np.clip(pred, 0, 1) * 255)
@@ -300,8 +302,8 @@ def test_a_scene_is_varied_as_its_crop(sides):
         colour=ColourVariation(gain=0.2), dark_stops=0.5, identity_fraction=0.3
     )
     key = jax.random.key(4)
-    low, high = _pairs(batch, key, settings)
-    thumbnail, _ = _thumbnails(batch, key, settings)
+    low, high = jax.jit(_pairs, static_argnums=2)(batch, key, settings)
+    thumbnail, _ = jax.jit(_thumbnails, static_argnums=2)(batch, key, settings)
     by_crop, by_thumbnail = low.mean((1, 2)), thumbnail.mean((1, 2))
     # The synthetic side has noise in the crop, and 8 bits.
     tolerance = 1e-5 if "low" in sides else 0.012
@@ -316,15 +318,16 @@ def test_real_dark_sides_alone_are_saved():
     other = {"dark_stops": 0.5, "colour": ColourVariation(gain=0.2)}
     plain = Settings(**other)
     jpeg = Settings(**other, dark_jpeg=Compression(fraction=1.0, least_quality=20.0))
-    (low, high), (saved, same) = (_pairs(batch, key, s) for s in (plain, jpeg))
+    pairs, thumbnails = (jax.jit(f, static_argnums=2) for f in (_pairs, _thumbnails))
+    (low, high), (saved, same) = (pairs(batch, key, s) for s in (plain, jpeg))
     np.testing.assert_array_equal(high, same)
     assert (np.abs(low - saved).max((1, 2, 3)) > 1 / 255).all()
     assert np.abs(low.mean() - saved.mean()) < 2 / 255
     np.testing.assert_array_equal(
-        _thumbnails(batch, key, plain)[0], _thumbnails(batch, key, jpeg)[0]
+        thumbnails(batch, key, plain)[0], thumbnails(batch, key, jpeg)[0]
     )
     synthetic = {name: x for name, x in batch.items() if not name.startswith("low")}
-    (low, _), (saved, _) = (_pairs(synthetic, key, s) for s in (plain, jpeg))
+    (low, _), (saved, _) = (pairs(synthetic, key, s) for s in (plain, jpeg))
     np.testing.assert_array_equal(low, saved)
 
 
