@@ -53,7 +53,7 @@ class Codec(NamedTuple):
 _H26X = (".mp4", ".m4v", ".mov", ".mkv")
 _QUIET = {"x265-params": "log-level=none"}
 # With AVX-512 x264's mbtree reads memory that nothing wrote (core 165): the same frames
-# give other bytes each time. SSE4.2 is as fast at this preset, and NumPy demands it.
+# give other bytes each time. SSE4.2 is as fast at this preset; jaxlib asks for more.
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 _REPEATABLE = {"x264-params": "asm=SSE4.2"} if _IS_X86 else {}
 CODECS = {
