@@ -291,29 +291,3 @@ def test_reach_is_how_far_the_gradient_goes(stack):
         rows = np.flatnonzero(seen.any((0, 2, 3)))
         farthest = max(farthest, i - rows[0], rows[-1] - i)
     assert farthest == receptive_radius(stack)
-
-
-@pytest.mark.parametrize("shape", [(1, 16, 16, 3), (5, 7)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_materialized_is_the_identity(shape, dtype):
-    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
-    y, pullback = jax.vjp(layers.materialized, x)
-    np.testing.assert_array_equal(y, x)
-    np.testing.assert_array_equal(pullback(x)[0], x)
-
-
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of XLA on CPU alone")
-def test_materialized_is_computed_once():
-    """Without it XLA repeats the sum in both of its readers."""
-
-    def sines(x, keep):
-        total = keep(sum(jnp.maximum(0.0, x - i) for i in range(4)))
-        rows = total.reshape(8, 8, 8, 8).swapaxes(1, 2)
-        return rows, jnp.concatenate([total, x])
-
-    def maxima(keep):
-        lowered = jax.jit(sines, static_argnums=1).lower(jnp.ones((64, 64)), keep)
-        return lowered.compile().as_text().count("maximum(")
-
-    assert maxima(layers.materialized) == 4
-    assert maxima(lambda x: x) > 4

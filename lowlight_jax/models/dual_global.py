@@ -23,10 +23,10 @@ from lowlight_jax.models.layers import (
     Conv,
     ConvTransposed,
     Output,
-    materialized,
     receptive_radius,
 )
 from lowlight_jax.models.scene import log_value, on_curve, quantiles, tiles_of
+from lowlight_jax.ops.materialized import materialized
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX
 from lowlight_jax.tasks.brightening import BRIGHTENING, LIGHT_AND_NOISE
 from lowlight_jax.tasks.task import Network

@@ -36,7 +36,6 @@ Kernel = Float[Array, "kernel_h kernel_w _ _"]
 Residuals = tuple[Images, Kernel]
 _FEW = 4  # channels that leave most of a SIMD register of a matrix product empty
 _MANY = 32  # channels that fill the registers
-_REGISTER = 16
 _SIDE_BY_SIDE = 4  # output pixels that `_side_by_side` computes together
 
 
@@ -248,30 +247,6 @@ def _doubled_few_outputs(x: Images, kernel: Kernel) -> Output:
 
     rows = parities(1, *jnp.unstack(taps, axis=3))  # [b, h, 2, w, 3, c_out]
     return parities(3, *jnp.unstack(rows, axis=4)).reshape(b, 2 * h, 2 * w, c_out)
-
-
-@jax.custom_vjp
-def materialized(x: jax.Array) -> jax.Array:
-    """`x`, which XLA's CPU back end then computes once, not for each of its uses.
-
-    It fuses sums and selections into all that reads them, however often that repeats
-    them, and an optimization barrier is gone before it does. A matrix product it never
-    fuses; that by the identity takes 1.1 ms for 512x512x3. Values must be finite: an
-    infinite one makes its neighbours NaN.
-    """
-    if x.size % _REGISTER:
-        return x
-    return lax.platform_dependent(x, cpu=_times_identity, default=lambda x: x)
-
-
-def _times_identity(x: jax.Array) -> jax.Array:
-    identity = jnp.eye(_REGISTER, dtype=x.dtype)
-    return jnp.matmul(
-        x.reshape(-1, _REGISTER), identity, precision=lax.Precision.HIGHEST
-    ).reshape(x.shape)
-
-
-materialized.defvjp(lambda x: (materialized(x), None), lambda _, y: (y,))
 
 
 class Conv(nn.Module):

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lowlight_jax.ops.materialized import materialized
 from lowlight_jax.types import Images
 
 WINDOW_PX = 11
@@ -74,6 +75,7 @@ def ssim_terms(
     """
     if pred.shape != target.shape:
         raise ValueError(f"images differ in shape: {pred.shape} and {target.shape}")
+    pred, target = materialized(pred), materialized(target)
     b, h, w, c = pred.shape
     if min(h, w) < WINDOW_PX:
         raise ValueError(
