@@ -49,11 +49,12 @@ def get_config(arg: str = ""):
     c.phases.scene.steps = 6000
     c.phases.scene.learning_rate = 3e-3
     c.phases.enhance.steps = 0
-    c.phases.joint.steps = 4000
+    c.phases.joint.steps = 16000
     c.phases.joint.learning_rate = 2e-3
+    c.kept_parts = ("enhancement/coarse",)  # crops show less of a scene than thumbnails
     c.initial_weights = "dual_global"  # which took 12,000 steps
     c.initial_parts = ("denoising",)
-    c.data.source = "pairs*4+brackets+photographs*2+embedded"
+    c.data.source = "pairs*6+brackets+photographs*2+embedded"
     c.augment.geometry.quarter_turns = False  # the sky is above
     c.augment.dark_jpeg.fraction = 0.7
     c.augment.dark_jpeg.least_quality = 70.0
@@ -61,5 +62,5 @@ def get_config(arg: str = ""):
     c.synthetic.update(dataclasses.asdict(EVERYDAY))
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
     c.identity_fraction = 0.2
-    c.evaluate_every_steps = 3000
+    c.evaluate_every_steps = 6000
     return apply_variant(c, arg, VARIANTS)
