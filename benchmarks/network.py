@@ -10,7 +10,8 @@ Contestants:
   jax tuned    the same, with freed memory kept, as the command that trains does;
   jax tiled    `enhance` on the image, tile by tile, as users call it (no training);
   torch        eager, channels_last, one thread per core;
-  torch tuned  the same, with glibc's malloc told to keep freed memory.
+  torch tuned  the same, with glibc's malloc told to keep freed memory;
+  onnxruntime  our graph of the network in ONNX Runtime, as many threads (no training).
 Each is a process of its own, so that its peak memory is its own too, and they take
 turns repeat by repeat, so that a busy machine slows all alike. All have the same
 weights; results that differ by more than 1e-4 end the run before anything is timed.
@@ -32,7 +33,9 @@ from pathlib import Path
 import numpy as np
 
 JOBS = {"train": (8, 128, 128), "400x600": (1, 400, 600), "1080x1920": (1, 1080, 1920)}
-SIDES = ("jax", "jax tuned", "jax tiled", "torch", "torch tuned")
+SIDES = ("jax", "jax tuned", "jax tiled", "torch", "torch tuned", "onnxruntime")
+PEERS = ("torch", "onnxruntime")
+UNTRAINED = ("jax tiled", "onnxruntime")
 TUNED_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
@@ -123,6 +126,18 @@ def tiled_job(name: str, job: str, weights: str):
     return lambda: enhancer(low)[None]
 
 
+def onnx_job(name: str, job: str, weights: str):
+    from lowlight_jax.inference.onnx_runtime import OnnxNetwork
+    from lowlight_jax.onnx_graphs.models import window_model
+
+    model = window_model(*load_network(name, weights))
+    network = OnnxNetwork.load(model.SerializeToString())
+    low, *thumbnails = inputs(name, images(job)[0])
+    thumbnail = thumbnails[0] if thumbnails else None
+    whole = {"denoise": 1.0}
+    return lambda: network.run(low[0], None, thumbnail, None, 1.0, whole)[None]
+
+
 def torch_job(name: str, job: str, weights: str):
     import torch
     import torch_networks
@@ -157,9 +172,15 @@ def work(side: str, name: str, job: str, weights: str) -> None:
         from lowlight_jax.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
-    makers = {"jax": jax_job, "jax tuned": jax_job, "jax tiled": tiled_job}
-    make = makers.get(side, torch_job)
-    run = make(name, job, weights)
+    makers = {
+        "jax": jax_job,
+        "jax tuned": jax_job,
+        "jax tiled": tiled_job,
+        "torch": torch_job,
+        "torch tuned": torch_job,
+        "onnxruntime": onnx_job,
+    }
+    run = makers[side](name, job, weights)
     results = [run() for _ in range(3)]  # three steps of training, or thrice the same
     np.save(sys.stdin.readline().strip(), results[-1])
     print("ready", flush=True)
@@ -208,6 +229,8 @@ class Contestant:
 
 def _difference(expected: np.ndarray, other: Contestant) -> float:
     result = other.result
+    if other.name == "onnxruntime":
+        expected = np.clip(expected, 0, 1)
     if other.name == "jax tiled":  # clips, and continues the image beyond its borders
         inside = (
             slice(None),
@@ -220,7 +243,7 @@ def _difference(expected: np.ndarray, other: Contestant) -> float:
 
 def compare(network: str, job: str, repeats: int) -> None:
     """Runs one job on all sides and prints a line for each."""
-    sides = [s for s in SIDES if not (job == "train" and s == "jax tiled")]
+    sides = [s for s in SIDES if job != "train" or s not in UNTRAINED]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         weights = folder / "weights.npz"
@@ -258,9 +281,10 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if args.worker:
         return work(*args.worker)
-    if importlib.util.find_spec("torch") is None:
-        sys.exit("PyTorch is not installed; pip install -e '.[bench]' brings it")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "torch"))
+    if missing := [name for name in PEERS if importlib.util.find_spec(name) is None]:
+        missing = " and ".join(missing)
+        sys.exit(f"not installed: {missing}; pip install -e '.[bench]' brings it")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", *PEERS))
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}, {versions}, {args.repeats} repeats of "
