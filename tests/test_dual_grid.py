@@ -15,6 +15,7 @@ from lowlight_jax.inference.methods import enhance_photo
 from lowlight_jax.inference.runner import Runner
 from lowlight_jax.inference.tiles import overlap_px
 from lowlight_jax.models import init_params, make_model
+from lowlight_jax.models.scene import on_curve, on_curves_of_places, over_window
 from lowlight_jax.ops.letterbox import inside_bars
 from lowlight_jax.ops.light import change_exposure, open_shadows
 from lowlight_jax.ops.thumbnail import THUMBNAIL_PX, make_thumbnail
@@ -46,6 +47,20 @@ def photograph(h, w, seed=0):
     """Dark, and brighter to the right: windows of it are not like the whole."""
     noise = np.random.default_rng(seed).integers(0, 30, (h, w, 3))
     return np.uint8(noise + np.linspace(0, 60, w)[:, None])
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0, 1.0, 1.0), (-0.1, 0.3, 0.4, 1.2)])
+def test_curves_of_places_are_the_curves_between_them(place):
+    keys = jax.random.split(jax.random.key(0), 2)
+    of_places = jax.random.normal(keys[0], (2, 8, 8, 24))
+    value = jax.random.uniform(keys[1], (2, 40, 56, 3), minval=-2.5, maxval=3.5)
+    place = jnp.float32([place, (0.1, 0.2, 0.9, 0.8)])
+    between = over_window(of_places, place, 40, 56)
+    np.testing.assert_allclose(
+        on_curves_of_places(of_places, value, place),
+        on_curve(between, value),
+        atol=1e-5,
+    )
 
 
 def test_fewer_than_150_000_parameters(params):

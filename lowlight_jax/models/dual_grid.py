@@ -25,8 +25,7 @@ from lowlight_jax.models.dual_global import (
 from lowlight_jax.models.layers import Conv
 from lowlight_jax.models.scene import (
     log_value,
-    on_curve,
-    over_window,
+    on_curves_of_places,
     statistics,
     tiles_of,
 )
@@ -74,8 +73,8 @@ class CurveGrid(nn.Module):
             for name, y in (("scene", scene), ("places", x))
         ]
         heights = sum(heights).astype(jnp.float32)
-        heights = over_window(heights, place, *low.shape[1:3])
-        log_gain = on_curve(heights, log_value(low, tiles)) - tiles.mean - 1.0
+        curve = on_curves_of_places(heights, log_value(low, tiles), place)
+        log_gain = curve - tiles.mean - 1.0
         white = tiles.light.max((3, 4, 5)).reshape(b, -1)
         white = jax.lax.top_k(white, _WHITEST)[0].mean(1)
         return log_gain, _log_toe(low, white.reshape(b, 1, 1, 1))

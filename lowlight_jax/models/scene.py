@@ -6,6 +6,7 @@ value for each of some places, between which it is interpolated. Both are the sa
 every window of a picture, so that tiles of the output agree.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -90,12 +91,45 @@ def on_curve(heights: jax.Array, value: Images) -> Images:
     """
     knots = heights.shape[-1] // 3
     heights = heights.reshape(*heights.shape[:3], knots, 3)
+    shares = _shares_of_knots(value, knots)
+    return sum(share * heights[..., i, :] for i, share in enumerate(shares))
+
+
+def on_curves_of_places(of_places: jax.Array, value: Images, place: Places) -> Images:
+    """`on_curve` with the heights that `over_window` would give, not kept for each.
+
+    They would take 8 times as much memory as the pixels: 19 ms instead of 44 for
+    1096x1936, gradients for 4 crops of 128 px 1.0 instead of 4.0.
+
+    Args:
+      of_places: `[b, places, places, knots * 3]`, of the whole picture.
+      value, place: of a window of it.
+    """
+    b, n = of_places.shape[:2]
+    _, h, w, c = value.shape
+    knots = of_places.shape[-1] // c
+    at_columns = _between_places(place[:, 1::2], w, n)
+    of_places = of_places.reshape(b, n, n, knots, c)
+    rows = jnp.einsum("bpqkc,bwq->bkpwc", of_places, at_columns)
+    rows = rows.reshape(b, knots, n, w * c)
+    at = _among_places(place[:, ::2], h, n)[..., None]
+    above = jnp.minimum(at.astype(jnp.int32), n - 2)
+    below = at - above
+
+    def height(knot: int) -> jax.Array:
+        take = partial(jnp.take_along_axis, rows[:, knot], axis=1, mode="clip")
+        return take(above) * (1.0 - below) + take(above + 1) * below
+
+    shares = _shares_of_knots(value.reshape(b, h, w * c), knots)
+    heights = sum(share * height(i) for i, share in enumerate(shares))
+    return heights.reshape(value.shape)
+
+
+def _shares_of_knots(value: jax.Array, knots: int) -> list[jax.Array]:
+    """How much each knot says at each value: linear between the two nearest."""
     spacing = (HIGHEST - LOWEST) / (knots - 1)
     position = jnp.clip((value - LOWEST) / spacing, 0.0, knots - 1.0)
-    return sum(
-        jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) * heights[..., i, :]
-        for i in range(knots)
-    )
+    return [jnp.maximum(0.0, 1.0 - jnp.abs(position - i)) for i in range(knots)]
 
 
 def over_window(of_places: jax.Array, place: Places, h: Size, w: Size) -> jax.Array:
@@ -113,8 +147,12 @@ def over_window(of_places: jax.Array, place: Places, h: Size, w: Size) -> jax.Ar
 
 def _between_places(ends: Ends, size: Size, count: int) -> jax.Array:
     """`[b, size, count]`: how much each of `count` places says at a pixel, linearly."""
+    away = _among_places(ends, size, count)[..., None] - jnp.arange(count)[None, None]
+    return jnp.maximum(0.0, 1.0 - jnp.abs(away))
+
+
+def _among_places(ends: Ends, size: Size, count: int) -> jax.Array:
+    """`[b, size]`: where pixels lie among the middles of places 0 to `count - 1`."""
     start, end = jnp.split(jnp.asarray(ends), 2, axis=1)
     at = start + (end - start) * (jnp.arange(size)[None] + 0.5) / size
-    at = jnp.clip(at * count - 0.5, 0.0, count - 1.0)
-    away = jnp.abs(at[..., None] - jnp.arange(count)[None, None])
-    return jnp.maximum(0.0, 1.0 - away)
+    return jnp.clip(at * count - 0.5, 0.0, count - 1.0)
