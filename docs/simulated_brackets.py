@@ -178,6 +178,7 @@ def main() -> None:
         for path in (sorted(args.panoramas.rglob("*")) if args.panoramas else ())
         if path.name.endswith((".hdr", ".exr", ".exr.js"))
         and path.name not in LEFT_OUT
+        and path.parent.name != "matcap"  # Blender's: spheres, no places
         and (path.name in HELD_OUT) == args.held_out
     ]
     for path in track(files, "Panoramas"):
