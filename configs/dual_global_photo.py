@@ -17,9 +17,6 @@ from that of the weights `dual_global`. Dark sides of PAIRS and BRACKETS are sav
 JPEG, as most photographs are: the grain and the blotches of colour that JPEG makes of
 darkness are noise to be learnt.
 
-`:variant=denoising` teaches the weights that ship denoising alone and leaves their
-enhancement module as it is: the last part of their own training.
-
 On a GPU or a TPU core, in addition:
 
     --config.data.crop_px=384 --config.data.batch_size=32 --config.data.threads=8
@@ -28,22 +25,11 @@ On a GPU or a TPU core, in addition:
 
 import dataclasses
 
-from lowlight_jax.config import apply_variant, dual_global_config, model_config
+from lowlight_jax.config import dual_global_config, model_config
 from lowlight_jax.data.photographs import EVERYDAY
 
-VARIANTS = {
-    "full": {},
-    "denoising": {
-        "initial_weights": "dual_global_photo",
-        "initial_parts": (),
-        "kept_parts": ("enhancement",),
-        "phases.scene.steps": 0,
-        "phases.joint.steps": 24000,
-    },
-}
 
-
-def get_config(arg: str = ""):
+def get_config():
     c = dual_global_config()
     c.model = model_config("dual_grid")
     c.phases.scene.steps = 6000
@@ -63,4 +49,4 @@ def get_config(arg: str = ""):
     c.synthetic.field_part = 0.3  # a crop of 128 px of a photograph of 400
     c.identity_fraction = 0.2
     c.evaluate_every_steps = 6000
-    return apply_variant(c, arg, VARIANTS)
+    return c
