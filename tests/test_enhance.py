@@ -236,10 +236,12 @@ def test_shipped_weights_brighten_a_dark_photograph():
     assert bright.mean() > 3 * dark.mean()
 
 
-def test_shipped_weights_leave_a_normal_photograph_alone():
-    """Nearly: its shadows may be opened."""
-    normal = load_embedded(["coffee.png"])["coffee.png"]
-    assert psnr(lowlight_jax.enhance(normal), normal) > 24
+def test_shipped_weights_leave_normal_photographs_alone():
+    """Most of them, nearly: shadows may be opened; the rocket stands before dusk."""
+    names = "astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png"
+    normal = load_embedded((*names, "rocket.jpg")).values()
+    same = [psnr(lowlight_jax.enhance(photo), photo) for photo in normal]
+    assert np.median(same) > 28
 
 
 @pytest.mark.parametrize("stops", [3, 4])

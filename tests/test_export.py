@@ -52,7 +52,14 @@ def assert_close(found, expected, worst=1, share=1e-4):
 def test_graphs_that_ship_are_those_of_the_weights(name):
     """`python -m lowlight_jax.onnx_graphs` writes them anew."""
     kept = onnx.load(weights.SHIPPED / f"{name}.onnx")
-    assert kept == window_model(*weights.load_shipped(name))
+    made = window_model(*weights.load_shipped(name))
+    # Products of kernels that are made one differ in their last bit between CPUs.
+    pairs = zip(kept.graph.initializer, made.graph.initializer, strict=True)
+    for before, after in pairs:
+        values = [onnx.numpy_helper.to_array(tensor) for tensor in (before, after)]
+        np.testing.assert_allclose(*values, rtol=1e-5, atol=1e-7)
+        after.CopyFrom(before)
+    assert kept == made
 
 
 @pytest.mark.parametrize("name", NAMES)
