@@ -8,6 +8,7 @@ the kernel, in ms. Each side is a process of its own with freed memory kept, PyT
 with channels_last; they take turns layer by layer.
 """
 
+import argparse
 import importlib.util
 import os
 import statistics
@@ -104,13 +105,15 @@ def worker(make: Callable[..., tuple[Callable, ...]]) -> None:
 
 def main() -> None:
     sides = {"jax": jax_work, "torch": torch_work}
-    if sys.argv[1:]:
-        return worker(sides[sys.argv[1]])
+    parser = argparse.ArgumentParser(description="times convolutions and PyTorch's")
+    parser.add_argument("--worker", choices=sides, help=argparse.SUPPRESS)
+    if side := parser.parse_args().worker:
+        return worker(sides[side])
     if importlib.util.find_spec("torch") is None:
         sys.exit("PyTorch is not installed; pip install -e '.[bench]' brings it")
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, side],
+            [sys.executable, __file__, "--worker", side],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -119,7 +122,7 @@ def main() -> None:
         for side in sides
     ]
     table = Table("layer", *WORK, title="ms, ours / PyTorch's")
-    for i, (side, c_in, c_out, stride) in enumerate(LAYERS):
+    for i, (side_px, c_in, c_out, stride) in enumerate(LAYERS):
         medians = []
         for process in processes:
             print(i, file=process.stdin, flush=True)
@@ -128,7 +131,7 @@ def main() -> None:
             f"{ours:.2f} / {theirs:.2f} = {ours / theirs:.1f}"
             for ours, theirs in zip(*medians, strict=True)
         ]
-        table.add_row(f"{c_in} to {c_out} at {side} px, stride {stride}", *cells)
+        table.add_row(f"{c_in} to {c_out} at {side_px} px, stride {stride}", *cells)
     for process in processes:
         process.communicate()
     Console(width=100).print(table)

@@ -237,7 +237,10 @@ def test_shipped_weights_brighten_a_dark_photograph():
 
 
 def test_shipped_weights_leave_normal_photographs_alone():
-    """Most of them, nearly: shadows may be opened; the rocket stands before dusk."""
+    """Most of them, nearly: shadows may be opened; the rocket stands before dusk.
+
+    Coffee and rocket were not trained on.
+    """
     names = "astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png"
     normal = load_embedded((*names, "rocket.jpg")).values()
     same = [psnr(lowlight_jax.enhance(photo), photo) for photo in normal]

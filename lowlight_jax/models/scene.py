@@ -98,8 +98,8 @@ def on_curve(heights: jax.Array, value: Images) -> Images:
 def on_curves_of_places(of_places: jax.Array, value: Images, place: Places) -> Images:
     """`on_curve` with the heights that `over_window` would give, not kept for each.
 
-    They would take 8 times as much memory as the pixels: 19 ms instead of 44 for
-    1096x1936, gradients for 4 crops of 128 px 1.0 instead of 4.0.
+    They would take 8 times as much memory as the pixels. On CPU 19 ms instead of 44 for
+    1096x1936, and 1.0 instead of 4.0 for gradients of 4 crops of 128 px.
 
     Args:
       of_places: `[b, places, places, knots * 3]`, of the whole picture.
@@ -121,8 +121,8 @@ def on_curves_of_places(of_places: jax.Array, value: Images, place: Places) -> I
         return take(above) * (1.0 - below) + take(above + 1) * below
 
     shares = _shares_of_knots(value.reshape(b, h, w * c), knots)
-    heights = sum(share * height(i) for i, share in enumerate(shares))
-    return heights.reshape(value.shape)
+    curve = sum(share * height(i) for i, share in enumerate(shares))
+    return curve.reshape(value.shape)
 
 
 def _shares_of_knots(value: jax.Array, knots: int) -> list[jax.Array]:
