@@ -8,7 +8,6 @@ import dataclasses
 import io
 import re
 import struct
-from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -69,24 +68,24 @@ class Jpeg:
         """A whole file without metadata."""
         return self.header + self.scans + END
 
-    def is_whole(
-        self, pixels: np.ndarray, decode: Callable[[bytes], np.ndarray]
-    ) -> bool:
-        """Whether the data for all pixels was there.
+    @property
+    def probe(self) -> bytes:
+        """`plain` with noise before its end marker.
 
-        Noise before the end marker changes the pixels only of a picture that ends
-        early: else the decoder has stopped before.
+        That changes the pixels only of a picture that ends early: else the decoder has
+        stopped before.
+        """
+        return self.header + self.scans + _NOISE + END
+
+    def may_lack_pixels(self, last_row: np.ndarray) -> bool:
+        """Whether only `probe` tells that the data for all pixels was there.
 
         Args:
-          pixels: `[h, w]` or `[h, w, c]`, of `plain`.
-          decode: makes them of a file.
+          last_row: `[1, w]` or `[1, w, c]`, of the picture.
         """
         # What is missing is one gray; few pictures end in a row of one colour.
-        is_flat = (pixels[-1, -4:] == pixels[-1, -1]).all()
-        if self.has_end and not self.always_probe and not is_flat:
-            return True
-        probe = decode(self.header + self.scans + _NOISE + END)
-        return np.array_equal(probe, pixels)
+        is_flat = (last_row[-1, -4:] == last_row[-1, -1]).all()
+        return bool(not self.has_end or self.always_probe or is_flat)
 
 
 def read_header(file: BinaryIO) -> bytes:
