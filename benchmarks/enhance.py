@@ -4,12 +4,12 @@
 
 Jobs, JPEG to JPEG: a folder of 40 photographs of 512x512, and one each of 640x360,
 1280x720, 1920x1080 and 6000x4000. `enhance` is the command without its start: files
-decoded, brightened and saved; `runner` the same without files; both by JAX and, where
-it is installed, by ONNX Runtime. The bare network is the
-same weights, compiled, on as many pixels, already decoded and on the device, with freed
-memory kept; 24 million pixels are 12 pieces of 1336x1504, which overlap nowhere. Each
-side is a process of its own and they take turns repeat by repeat, so that a busy
-machine slows all alike. Medians, cores kept busy and peak memory.
+decoded, brightened and saved; `runner` the same without files, as a library, which does
+not keep freed memory; both by JAX and, where it is installed, by ONNX Runtime. The
+bare network is the same weights, compiled, on as many pixels, already decoded and on
+the device, with freed memory kept; 24 million pixels are 12 pieces of 1336x1504, which
+overlap nowhere. Each side is a process of its own and they take turns repeat by repeat,
+so that a busy machine slows all alike. Medians, cores kept busy and peak memory.
 
 `--start` times the whole command instead, on one photograph of 400x600, from the shell
 to the saved file, by both in turns, with what the run before left in the cache.
@@ -64,10 +64,12 @@ def enhance_job(folder: Path, backend: str):
     from lowlight_jax.inference.jobs import plan_jobs
     from lowlight_jax.inference.methods import load_method
     from lowlight_jax.inference.runner import DEFAULT_MODEL
+    from lowlight_jax.runtime.allocator import keep_freed_memory
     from lowlight_jax.runtime.cache import use_compilation_cache
 
-    if backend == "jax":
-        use_compilation_cache()  # as the command does
+    if backend == "jax":  # as the command does
+        keep_freed_memory()
+        use_compilation_cache()
     method = load_method(DEFAULT_MODEL, backend=backend)
 
     def run() -> None:

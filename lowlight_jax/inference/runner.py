@@ -5,9 +5,9 @@ image is cut (`tiles`), files (`methods`, `batch`).
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,14 +21,11 @@ from lowlight_jax.ops.thumbnail import make_thumbnail
 from lowlight_jax.runtime.progress import Listener, listening, track
 
 if TYPE_CHECKING:
-    import jax
-
     from lowlight_jax.tasks.task import Control, Network, Task
     from lowlight_jax.types import Params
 
 DEFAULT_MODEL = "dual_global_photo"  # of weights that ship: for anybody's photographs
 INPAINT_MODEL = "inpaint"
-T = TypeVar("T")
 _WHOLE_OVERLAP_PX = 24  # of the tiles of networks that see the whole image
 
 
@@ -62,9 +59,12 @@ class Runner:
         sees_all = network.receptive_radius_px is None
         self._overlap = _WHOLE_OVERLAP_PX if sees_all else overlap_px(network)
         if isinstance(network, OnnxNetwork):
-            self._run = network.run
+            self._run, self._queues = network.run, False
         else:
+            import jax
+
             self._run = functools.partial(_compiled(network), params)
+            self._queues = jax.default_backend() != "cpu"
 
     @classmethod
     def from_pretrained(
@@ -182,8 +182,11 @@ class Runner:
         part = image[inside]
         if _is_gray(part):
             part = part[..., :1]
+        result = self._run_windows(part, None, strength, active, progress, scene)
+        if result.shape == image.shape:
+            return result
         out = image.copy()
-        out[inside] = self._run_windows(part, None, strength, active, progress, scene)
+        out[inside] = result
         return out
 
     def _run_windows(
@@ -201,11 +204,12 @@ class Runner:
             scene = Scene(make_thumbnail(image), (0.0, 0.0, 1.0, 1.0))
         tiles = self._plan(image, mask)
         with listening(progress):
-            sent = _one_ahead(
-                self._window(image, mask, tile, scene, strength, active)
+            windows = (
+                self._inputs(image, mask, tile, scene, strength, active)
                 for tile in tiles
             )
-            results = ((tile, next(sent)) for tile in track(tiles))
+            found = _overlapped(self._run, windows, queues=self._queues)
+            results = ((tile, next(found)) for tile in track(tiles))
             if self.network.receptive_radius_px is None:
                 return _blend(image, results, 2 * self._overlap)
             out = np.empty_like(image) if mask is None else image.copy()
@@ -249,7 +253,7 @@ class Runner:
         tiles = plan_tiles(h, w, overlap, stride, whole or shapes, margin=0)
         return [tile for tile in tiles if mask[tile.rows, tile.columns].any()]
 
-    def _window(
+    def _inputs(
         self,
         image: np.ndarray,
         mask: np.ndarray | None,
@@ -257,7 +261,8 @@ class Runner:
         scene: Scene | None,
         strength: float,
         active: Mapping[str, float],
-    ) -> "jax.Array":
+    ) -> tuple[Any, ...]:
+        """Of `_run`, for one window."""
         window = reflected_window(image, *tile[:4])
         if mask is not None:
             mask = reflected_window(mask, *tile[:4])
@@ -269,7 +274,7 @@ class Runner:
             sides = np.float64([bottom - top, right - left] * 2)
             place = np.float64([top, left] * 2) + sides * ends / [h, w, h, w]
             place = place.astype(np.float32)[None]
-        return self._run(window, mask, thumbnail, place, strength, active)
+        return window, mask, thumbnail, place, strength, active
 
 
 class Enhancer(Runner):
@@ -343,12 +348,22 @@ def _is_gray(image: np.ndarray) -> bool:
     return bool((red[::16, ::16] == image[::16, ::16]).all() and (red == image).all())
 
 
-def _one_ahead(results: Iterator[T]) -> Iterator[T]:
-    """The same, each given out when the next one has been sent to the device."""
-    before: list[T] = []
-    for result in results:
+def _overlapped(
+    run: Callable[..., Any], windows: Iterable[tuple[Any, ...]], *, queues: bool
+) -> Iterator[Any]:
+    """Results in order; the next window is cut while one is computed.
+
+    A device of its own `queues` it, so as not to wait for the transfer. On CPU that
+    would only hold the buffers of two: a window is sent when the last one is done.
+    """
+    before: list[Any] = []
+    for inputs in windows:
+        if not queues:
+            yield from map(np.asarray, before)  # waits
+            before = []
+        sent = [run(*inputs)]
         yield from before
-        before = [result]
+        before = sent
     yield from before
 
 

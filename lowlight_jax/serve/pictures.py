@@ -30,7 +30,7 @@ WINDOWS = (
     *((256, 256), (480, 648), (648, 480), (512, 512), (720, 1280), (1280, 720)),
     *((816, 1080), (1080, 816), (1080, 1080)),
 )
-LARGE_WINDOWS = (1400, 1568), (1568, 1400)  # those of large photographs
+LARGE_WINDOWS = (872, 936), (936, 872)  # those of large photographs
 LEAST_PX = math.prod(WINDOWS[0])
 
 View = tuple[float, float, float, float]  # top, left, bottom, right: 0 to 1
