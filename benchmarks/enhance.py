@@ -64,11 +64,11 @@ def enhance_job(folder: Path, backend: str):
     from lowlight_jax.inference.jobs import plan_jobs
     from lowlight_jax.inference.methods import load_method
     from lowlight_jax.inference.runner import DEFAULT_MODEL
-    from lowlight_jax.runtime.allocator import keep_freed_memory
+    from lowlight_jax.runtime.allocator import PHOTO_BUFFER, keep_freed_memory
     from lowlight_jax.runtime.cache import use_compilation_cache
 
     if backend == "jax":  # as the command does
-        keep_freed_memory()
+        keep_freed_memory(PHOTO_BUFFER)
         use_compilation_cache()
     method = load_method(DEFAULT_MODEL, backend=backend)
 

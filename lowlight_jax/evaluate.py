@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowlight_jax.runtime.allocator import keep_freed_memory
+from lowlight_jax.runtime.allocator import PHOTO_BUFFER, keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import (
     NOTHING_WRITTEN,
@@ -274,7 +274,7 @@ def evaluate(args: argparse.Namespace) -> int:
         return compare_scenes(args.overlap, user_path(args.data))
     if args.output:
         check_file(args.output, "--output")
-    keep_freed_memory()
+    keep_freed_memory(PHOTO_BUFFER)
     use_compilation_cache()
     check_devices()
     if args.video:

@@ -27,7 +27,7 @@ from lowlight_jax.evaluation.jpeg_quality import (
 )
 from lowlight_jax.images.files import check_fits_format, search_images
 from lowlight_jax.images.search import say_left_out
-from lowlight_jax.runtime.allocator import keep_freed_memory
+from lowlight_jax.runtime.allocator import PHOTO_BUFFER, keep_freed_memory
 from lowlight_jax.runtime.cache import use_compilation_cache
 from lowlight_jax.runtime.command import (
     NOTHING_WRITTEN,
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.output, "--output")
     check_outside(args.output, args.images, "--output")  # the plot is an image, too
     args.output.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
+    keep_freed_memory(PHOTO_BUFFER)
     use_compilation_cache()
     check_devices()
     from lowlight_jax.evaluation.folders import read_8_bit

@@ -52,6 +52,12 @@ def exports_as_they_were(monkeypatch):
     monkeypatch.setattr("lowlight_jax.runtime.cache._exports_folder", None)
 
 
+@pytest.fixture(autouse=True)
+def malloc_as_it_was(monkeypatch):
+    """A command sets it, for the rest of its process."""
+    monkeypatch.setattr("lowlight_jax.runtime.allocator._mallopt", lambda *_: 0)
+
+
 @pytest.fixture
 def without_extras(monkeypatch):
     """As where neither HEIC nor raw files can be read."""
@@ -62,12 +68,11 @@ def without_extras(monkeypatch):
 def call_command(monkeypatch):
     """`f(module, *words) -> exit code` of a command with flags, in this process.
 
-    It runs in the repository's root; flags, memory and caches stay as they were.
+    It runs in the repository's root; flags and caches stay as they were.
     """
 
     def call(module, *words):
         monkeypatch.chdir(Path(__file__).parents[1])
-        monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
         monkeypatch.setattr(module, "use_compilation_cache", lambda: None)
         return module.main(list(words))
 

@@ -270,8 +270,9 @@ def call(call_command, monkeypatch, tmp_path):
 
     def call(command, *words):
         module = importlib.import_module(cli.COMMANDS[command][0])
-        for name in ("use_compilation_cache", "keep_freed_memory"):
-            monkeypatch.setattr(module, name, lambda: None, raising=False)
+        monkeypatch.setattr(
+            module, "use_compilation_cache", lambda: None, raising=False
+        )
         monkeypatch.chdir(Path(__file__).parents[1])
         return module.main([word.replace("TMP", str(tmp_path)) for word in words])
 

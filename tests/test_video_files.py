@@ -14,7 +14,6 @@ import pytest
 from video_clips import moving_picture, packets_of, planes_of, write_clip
 
 from lowlight_jax.enhance import __main__ as command
-from lowlight_jax.enhance import videos
 from lowlight_jax.images.files import read_photo, write_photo
 from lowlight_jax.inference.methods import ClassicalMethod
 from lowlight_jax.runtime.ahead import ahead
@@ -25,13 +24,6 @@ from lowlight_jax.video import files  # noqa: E402
 from lowlight_jax.video.reader import Frame, VideoError, open_video  # noqa: E402
 from lowlight_jax.video.steady import FrameMethod, enhanced  # noqa: E402
 from lowlight_jax.video.writer import Coding  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def malloc_as_it_was(monkeypatch):
-    """The command's setting would hold for all tests of this process."""
-    monkeypatch.setattr(videos, "keep_freed_memory", lambda: None)
-
 
 LOSSLESS = Coding("h264", 0, {"qp": "0"})
 

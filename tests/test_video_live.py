@@ -11,7 +11,6 @@ import pytest
 from video_clips import moving_picture, write_clip
 
 from lowlight_jax.enhance import __main__ as command
-from lowlight_jax.enhance import videos
 from lowlight_jax.inference.methods import ClassicalMethod
 
 av = pytest.importorskip("av", reason="needs the extra video")
@@ -20,12 +19,6 @@ from lowlight_jax.video import live  # noqa: E402
 from lowlight_jax.video.reader import VideoError, open_video  # noqa: E402
 from lowlight_jax.video.steady import FrameMethod  # noqa: E402
 from lowlight_jax.video.writer import Coding  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def malloc_as_it_was(monkeypatch):
-    """The command's setting would hold for all tests of this process."""
-    monkeypatch.setattr(videos, "keep_freed_memory", lambda: None)
 
 
 def slow(seconds):

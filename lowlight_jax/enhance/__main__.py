@@ -59,7 +59,7 @@ from lowlight_jax.inference.methods import (
 )
 from lowlight_jax.inference.onnx_runtime import BACKENDS, takes_onnx
 from lowlight_jax.inference.runner import DEFAULT_MODEL
-from lowlight_jax.runtime.allocator import keep_freed_memory
+from lowlight_jax.runtime.allocator import PHOTO_BUFFER, keep_freed_memory
 from lowlight_jax.runtime.command import (
     NOTHING_WRITTEN,
     add_debug_flag,
@@ -462,7 +462,7 @@ def _load_with_cache(model: str, params: Sequence[str], backend: str):
     if not is_classical(model) and not takes_onnx(backend, model):
         from lowlight_jax.runtime.cache import use_compilation_cache
 
-        keep_freed_memory()
+        keep_freed_memory(PHOTO_BUFFER)
         use_compilation_cache()  # which imports JAX
     return load_method(model, params, backend)
 

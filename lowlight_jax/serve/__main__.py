@@ -129,11 +129,9 @@ def run(args: argparse.Namespace) -> int:
             f"the server needs {error.name}; install it with: pip install "
             "'lowlight_jax[web]'"
         ) from error
-    from lowlight_jax.runtime.allocator import keep_freed_memory
     from lowlight_jax.runtime.cache import use_compilation_cache
 
     listening = _listen(args.host, args.port)
-    keep_freed_memory()
     use_compilation_cache()
     # Being told to end is like Ctrl-C, which uvicorn hands on when all has ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
