@@ -282,6 +282,15 @@ def test_a_network_without_a_denoiser_says_so():
         enhancer(photograph(5, 7), denoise=0)
 
 
+def test_a_device_with_a_queue_gives_the_same(enhancer, monkeypatch):
+    """It gets the next window before the last is done; results stay in order."""
+    image = photograph(90, 400)
+    assert len(enhancer._plan(image, None)) > 2
+    one_by_one = enhancer(image)
+    monkeypatch.setattr(enhancer, "_queues", True)
+    np.testing.assert_array_equal(enhancer(image), one_by_one)
+
+
 def test_tiles_of_a_network_that_sees_everything_fade_into_each_other():
     """Tiles that differ in brightness leave no edge."""
     image = np.zeros((90, 400, 3), np.uint8)
