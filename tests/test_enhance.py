@@ -187,6 +187,10 @@ def test_tile_shape_fits(size, tile):
     assert choose_tile_shape(*size, 48) == tile
 
 
+def test_a_network_may_have_large_windows_alone():
+    assert choose_tile_shape(5000, 5000, 48, [(2048, 2048)]) == (2048, 2048)
+
+
 @pytest.mark.parametrize("overlap, stride", [(48, 8), (24, 4), (7, 1)])
 def test_each_pixel_is_kept_once_and_far_from_a_cut(overlap, stride):
     for h, w in np.random.default_rng(0).integers(1, 3000, (50, 2)):

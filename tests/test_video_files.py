@@ -14,8 +14,12 @@ import pytest
 from video_clips import moving_picture, packets_of, planes_of, write_clip
 
 from lowlight_jax.enhance import __main__ as command
+from lowlight_jax.enhance import videos
 from lowlight_jax.images.files import read_photo, write_photo
+from lowlight_jax.inference.batch import Outcome
+from lowlight_jax.inference.jobs import Job
 from lowlight_jax.inference.methods import ClassicalMethod
+from lowlight_jax.runtime import allocator
 from lowlight_jax.runtime.ahead import ahead
 
 av = pytest.importorskip("av", reason="needs the extra video")
@@ -574,3 +578,20 @@ def test_ahead_is_not_far_ahead():
         next(items)
         time.sleep(0.05)
         assert len(made) <= 3
+
+
+def test_memory_of_frames_is_kept_whatever_the_method_says(monkeypatch, tmp_path):
+    """A network's loader keeps what photographs need, less than large frames do."""
+    said = {}
+    monkeypatch.setattr(allocator, "_mallopt", lambda *a: said.update([a]) or 1)
+    words = [str(tmp_path / "a.mp4"), "--output", str(tmp_path / "b.mp4")]
+    jobs = [Job(tmp_path / "a.mp4", tmp_path / "b.mp4")]
+    outcome = Outcome()
+
+    def make():
+        allocator.keep_freed_memory(allocator.PHOTO_BUFFER)
+
+    videos.enhance_videos(jobs, make, command.parse_args(words), outcome)
+    assert len(outcome.failures) == 1  # there is no such video
+    assert said[allocator._M_TRIM_THRESHOLD] > allocator.PHOTO_BUFFER
+    assert said[allocator._M_MMAP_MAX] == 0

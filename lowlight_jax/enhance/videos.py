@@ -126,11 +126,10 @@ def enhance_videos(
     """
     if not jobs:
         return
-    keep_freed_memory()  # frame after frame needs the same
     from lowlight_jax.video.files import enhance_video
     from lowlight_jax.video.parts import forget
 
-    method = make()
+    method = _made(make)
     with _progress() as progress:
         for job in jobs:
             bar = progress.add_task(job.source.name, total=None, fps=0.0)
@@ -163,6 +162,13 @@ def enhance_videos(
         forget(target)
 
 
+def _made(make: Callable[[], "FrameMethod"]) -> "FrameMethod":
+    """The method; frame after frame needs the same memory, more than photographs do."""
+    method = make()
+    keep_freed_memory()  # last, since `make` says how much to keep for photographs
+    return method
+
+
 def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) -> int:
     """Enhances a camera or stream as it comes, and returns the exit code.
 
@@ -177,7 +183,6 @@ def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) 
     if len(args.inputs) > 1:
         raise UsageError(f"{source} is a camera or stream; expected it alone as IN")
     coding = Coding(args.codec or "h264", args.crf)
-    keep_freed_memory()
     try:
         live.format_of(target, coding.codec)
     except VideoError as error:
@@ -187,7 +192,7 @@ def enhance_camera(args: argparse.Namespace, make: Callable[[], "FrameMethod"]) 
         done, problem = live.enhance_live(
             source,
             target,
-            make(),
+            _made(make),
             coding,
             input_format=args.input_format,
             on_progress=lambda progress: status.update(progress.summary()),

@@ -26,7 +26,7 @@ def _either_way_up(*shapes: Shape) -> tuple[Shape, ...]:
 
 # Height and width in pixels, overlap included. Sizes that are common fit without waste,
 # 8 to 50 million pixels with a fifth; over sizes of all kinds it is a third. Time per
-# pixel hardly depends on the shape; a window takes 300 bytes per pixel.
+# pixel hardly depends on the shape; `dual_global` takes 300 bytes per pixel.
 TILE_SHAPES = _either_way_up(
     (128, 128),
     (256, 256),
@@ -81,7 +81,7 @@ def choose_tile_shape(
 ) -> Shape:
     """The shape that covers `[h, w]` with the fewest pixels in all.
 
-    Those above `_MOST_PX` are for images that fit them whole.
+    Those above `_MOST_PX` are for images that fit them whole, if there are others.
     """
 
     def pixels(shape: Shape) -> float:
@@ -96,7 +96,7 @@ def choose_tile_shape(
         for height, width in shapes
         if height * width <= _MOST_PX or (h <= height and w <= width)
     ]
-    return min(fitting, key=pixels)
+    return min(fitting or shapes, key=pixels)
 
 
 def plan_tiles(

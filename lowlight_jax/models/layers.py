@@ -123,9 +123,8 @@ def _conv2d(
 ) -> Output:
     k, _, c_in, c_out = kernel.shape
     general = partial(_convolve, strides=(stride, stride), padding=((k // 2,) * 2,) * 2)
-    fewest, count = min(c_in, c_out), 2
-    if fewest <= _FEW:
-        count = 4
+    fewest = min(c_in, c_out)
+    count = 4 if fewest <= _FEW else 2
     if k == 1 or stride > 1 or fewest >= _MANY or x.shape[2] % count:
         return general(x, kernel)
     narrow = few_inputs if c_in <= _FEW else partial(_side_by_side, count=count)

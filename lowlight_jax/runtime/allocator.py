@@ -6,7 +6,7 @@ import sys
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 _MOST = 2**31 - 1  # that mallopt takes
-PHOTO_BUFFER = 2**29  # bytes; only very large files and damaged ones need a larger one
+PHOTO_BUFFER = 2**29  # bytes; `dual_global` needs none larger, damaged files may
 
 
 def keep_freed_memory(largest: int | None = None) -> None:
